@@ -1,0 +1,1 @@
+"""Exercises of the book: one notebook per chapter, and what checks the answers."""

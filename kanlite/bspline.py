@@ -1,0 +1,414 @@
+r"""B-splines as pure functions on tensors.
+
+Everything here follows one equation, the Cox-de Boor recursion
+(:func:`evaluate_basis`); the rest is knots going in and derivatives, refined
+knots or SciPy objects coming out.
+
+Glossary
+    x         points, shape (..., *F)
+    F         () where one knot vector serves all features, (in_features,) where each has its own
+    t, knots  non-decreasing knots, shape (*F, K)
+    k         degree, the polynomial power
+    G         number of intervals of the domain
+    n         num_basis = K - k - 1, the number of basis functions (G + k for simple knots)
+    B         basis functions at the points, shape (..., *F, n)
+    c, coef   coefficients, shape (n, ...)
+    domain    [t[k], t[n]]: where the basis functions sum to one
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.interpolate import BSpline as ScipyBSpline
+
+__all__ = [
+    "bspline_basis",
+    "check_knots",
+    "check_points",
+    "evaluate_basis",
+    "find_cell",
+    "insert_knots",
+    "quantile_knots",
+    "to_scipy",
+    "uniform_knots",
+]
+
+
+# Knots ---------------------------------------------------------------------------------------
+
+
+def uniform_knots(
+    num_intervals: int,
+    degree: int,
+    low: float = -1.0,
+    high: float = 1.0,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    r"""Equally spaced knots on [low, high], continued by `degree` steps on each side.
+
+    .. math:: t_i = \mathrm{low} + (i - k)\,h, \qquad h = (\mathrm{high} - \mathrm{low}) / G,
+              \qquad i = 0, \dots, G + 2k.
+
+    Args:
+        num_intervals: G, the number of intervals on the domain, at least 1.
+        degree: k, the polynomial power, at least 0.
+        low: Left end of the domain.
+        high: Right end of the domain, above `low`.
+        dtype: Of the result; PyTorch's default dtype if None.
+
+    Returns:
+        Knots of shape (G + 2k + 1,).
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> uniform_knots(2, 1, 0.0, 1.0)
+        tensor([-0.5000,  0.0000,  0.5000,  1.0000,  1.5000])
+
+    Book: *B-splines*. Source: de Boor, A Practical Guide to Splines (2001), chapter IX.
+    """
+    _check_sizes(num_intervals, degree)
+    if not -float("inf") < low < high < float("inf"):
+        raise ValueError(f"low and high must be finite with low < high, got {low} and {high}")
+    s = torch.arange(-degree, num_intervals + degree + 1, dtype=torch.float64) / num_intervals
+    knots = (1 - s) * low + s * high  # this form meets both ends exactly
+    return knots.to(dtype or torch.get_default_dtype())
+
+
+def quantile_knots(
+    x: Tensor,
+    num_intervals: int,
+    degree: int,
+    *,
+    uniform_fraction: float = 0.02,
+    low: float | None = None,
+    high: float | None = None,
+) -> Tensor:
+    r"""Knots that follow the data: as many samples in each interval, nearly.
+
+    The breakpoints mix equally spaced points u with the quantiles q of the samples,
+
+    .. math:: b_j = \lambda u_j + (1 - \lambda)\, q_j, \qquad j = 0, \dots, G,
+
+    and are continued on each side by `degree` steps of the mean spacing. The
+    uniform share :math:`\lambda` keeps intervals open where samples repeat. A
+    feature that never varies gets a domain of length max(1, abs(value)) around
+    its value.
+
+    Args:
+        x: Samples, shape (samples,) or (samples, in_features), finite.
+        num_intervals: G, at least 1.
+        degree: k, at least 0.
+        uniform_fraction: :math:`\lambda` in [0, 1].
+        low: Left end of the domain; each feature's smallest sample if None.
+        high: Right end of the domain; each feature's largest sample if None.
+
+    Returns:
+        Knots of shape (G + 2k + 1,) or (in_features, G + 2k + 1).
+
+    Raises:
+        ValueError: If an argument is out of its range, or knots would coincide
+            because `uniform_fraction` is 0 and samples repeat.
+
+    Example:
+        >>> quantile_knots(torch.tensor([0.0, 0.1, 0.2, 1.0]), 2, 1, uniform_fraction=0.0)
+        tensor([-0.5000,  0.0000,  0.1500,  1.0000,  1.5000])
+
+    Book: *B-splines*. Source: Liu et al., KAN (2024), arXiv:2404.19756, appendix A.
+    """
+    _check_sizes(num_intervals, degree)
+    if x.dim() not in (1, 2) or x.shape[0] == 0 or not x.is_floating_point():
+        raise ValueError(
+            "x must be floating point of shape (samples,) or (samples, in_features) "
+            f"with at least one sample, got {x.dtype} of shape {tuple(x.shape)}"
+        )
+    if not torch.isfinite(x).all():
+        raise ValueError("x must be finite, got a NaN or an infinity")
+    if not 0.0 <= uniform_fraction <= 1.0:
+        raise ValueError(f"uniform_fraction must be in [0, 1], got {uniform_fraction}")
+    samples = x.detach().double()
+    first, last = samples.amin(0), samples.amax(0)
+    margin = torch.where(first == last, first.abs().clamp(min=1.0) / 2, 0.0)
+    first, last = first - margin, last + margin
+    first = first if low is None else torch.full_like(first, low)
+    last = last if high is None else torch.full_like(last, high)
+    if not ((first < last) & (last - first).isfinite()).all():
+        raise ValueError(
+            f"low must be finite and lie below high and the samples, got low={low}, high={high}"
+        )
+    s = torch.linspace(0, 1, num_intervals + 1, dtype=torch.float64, device=x.device)
+    quantiles = _quantiles(samples, s).clamp(first, last).movedim(0, -1)
+    quantiles[..., 0], quantiles[..., -1] = first, last
+    uniform = torch.lerp(first[..., None], last[..., None], s)  # (*F, G + 1)
+    breaks = torch.lerp(quantiles, uniform, uniform_fraction)
+    steps = torch.arange(1, degree + 1, dtype=torch.float64, device=x.device)
+    pad = steps * ((last - first) / num_intervals)[..., None]  # (*F, k)
+    knots = torch.cat([first[..., None] - pad.flip(-1), breaks, last[..., None] + pad], dim=-1)
+    knots = knots.to(x.dtype)
+    if not (knots.diff(dim=-1) > 0).all():
+        raise ValueError(
+            "uniform_fraction must be larger where samples repeat: two knots coincide at "
+            f"uniform_fraction = {uniform_fraction} in {x.dtype}"
+        )
+    return knots
+
+
+def check_knots(knots: Tensor, degree: int) -> None:
+    """Refuse what is no knot vector of this degree, saying why.
+
+    Args:
+        knots: Shape (K,) or (in_features, K): finite, non-decreasing, with
+            K >= 2 * degree + 2 and a domain [t[k], t[n]] of positive length.
+        degree: k, at least 0.
+
+    Raises:
+        ValueError: Naming the first rule that is broken and where.
+    """
+    _check_degree(degree)
+    if not knots.is_floating_point() or knots.dim() not in (1, 2):
+        raise ValueError(
+            "knots must be floating point of shape (K,) or (in_features, K), "
+            f"got {knots.dtype} of shape {tuple(knots.shape)}"
+        )
+    if knots.shape[-1] < 2 * degree + 2:
+        raise ValueError(
+            f"knots must number at least 2 * degree + 2 = {2 * degree + 2}, got {knots.shape[-1]}"
+        )
+    if not torch.isfinite(knots).all():
+        raise ValueError("knots must be finite, got a NaN or an infinity")
+    steps = knots.diff(dim=-1)
+    if (steps < 0).any():
+        at = tuple((steps < 0).nonzero()[0].tolist())
+        before, after = knots[at].item(), knots[(*at[:-1], at[-1] + 1)].item()
+        raise ValueError(f"knots must be non-decreasing, got {before} followed by {after} at {at}")
+    if not (knots[..., degree] < knots[..., -degree - 1]).all():
+        raise ValueError(
+            "knots must leave a domain of positive length between knots[degree] and "
+            f"knots[-degree-1], got {knots[..., degree].tolist()} and "
+            f"{knots[..., -degree - 1].tolist()}"
+        )
+
+
+def check_points(x: Tensor, knots: Tensor) -> None:
+    """Refuse points that do not fit the knots, by their type and shape alone.
+
+    Args:
+        x: Points, floating point, shape (..., *F).
+        knots: Shape (*F, K).
+
+    Raises:
+        ValueError: Naming the rule that is broken.
+    """
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating point, got {x.dtype}")
+    if knots.dim() == 2 and x.shape[-1:] != knots.shape[:1]:
+        raise ValueError(
+            f"x must have last dimension {knots.shape[0]}, one for each row of knots, "
+            f"got shape {tuple(x.shape)}"
+        )
+
+
+# Basis functions -----------------------------------------------------------------------------
+
+
+def find_cell(x: Tensor, knots: Tensor, degree: int) -> Tensor:
+    """The cell that holds each point: c with t[c] <= x < t[c+1].
+
+    The right end of the domain, t[n], belongs to the last cell before it, so that the
+    domain is closed. All paths of the package share this function, and thus its
+    conventions: right limits at knots, left limits at the right end.
+
+    Args:
+        x: Points, shape (..., *F).
+        knots: Shape (*F, K).
+        degree: k.
+
+    Returns:
+        Cells, int64, shape (..., *F); -1 left of all knots (and for NaN), K - 1 right of them.
+
+    Example:
+        >>> find_cell(torch.tensor([0.0, 0.5, 1.0]), uniform_knots(2, 0, 0.0, 1.0), 0)
+        tensor([0, 1, 1])
+    """
+    x = x.unsqueeze(-1)
+    high = knots[..., -degree - 1].unsqueeze(-1)
+    return torch.where(x == high, knots < x, knots <= x).sum(-1) - 1
+
+
+def bspline_basis(x: Tensor, knots: Tensor, degree: int, *, derivative: int = 0) -> Tensor:
+    r"""All B-splines of one degree, or a derivative of them, at the points x.
+
+    The Cox-de Boor recursion starts from the indicator of the cell that holds x and
+    raises the degree one at a time,
+
+    .. math::
+        B_{i,0}(x) = [t_i \le x < t_{i+1}], \qquad
+        B_{i,k}(x) = \frac{x - t_i}{t_{i+k} - t_i} B_{i,k-1}(x)
+                   + \frac{t_{i+k+1} - x}{t_{i+k+1} - t_{i+1}} B_{i+1,k-1}(x),
+
+    where a quotient with equal knots counts as zero. Derivatives come in closed form from
+
+    .. math::
+        B_{i,k}'(x) = \frac{k}{t_{i+k} - t_i} B_{i,k-1}(x)
+                    - \frac{k}{t_{i+k+1} - t_{i+1}} B_{i+1,k-1}(x),
+
+    and, to any order, from autograd.
+
+    Args:
+        x: Points, floating point, shape (..., *F). Non-finite points give non-finite values.
+        knots: Shape (*F, K), with F = () or (in_features,); see :func:`~kanlite.bspline.check_knots`.
+        degree: k, at least 0.
+        derivative: Order d of the derivative, at least 0; zero everywhere where d > k.
+
+    Returns:
+        Shape (..., *F, n) with n = K - k - 1: non-negative (d = 0), at most k + 1 of them
+        not zero, summing to one on the domain [t[k], t[n]], exactly zero outside the knots.
+        Right limits at knots, left limits at t[n].
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+
+    Example:
+        >>> bspline_basis(torch.tensor([0.5]), uniform_knots(1, 2, 0.0, 1.0), 2)
+        tensor([[0.1250, 0.7500, 0.1250]])
+
+    Book: *B-splines*. Source: de Boor, On calculating with B-splines (1972),
+    doi:10.1016/0021-9045(72)90080-9.
+    """
+    check_knots(knots, degree)
+    check_points(x, knots)
+    if derivative < 0:
+        raise ValueError(f"derivative must be at least 0, got {derivative}")
+    return evaluate_basis(x, knots, degree, derivative)
+
+
+def evaluate_basis(x: Tensor, knots: Tensor, degree: int, derivative: int = 0) -> Tensor:
+    """:func:`bspline_basis` without its checks, which read data: for compiled and hot code."""
+    t, n_cells = knots, knots.shape[-1] - 1
+    cells = torch.arange(n_cells, device=knots.device)
+    x = x.unsqueeze(-1)
+    # 0 * x carries a NaN or an infinity into degree 0, where no product with x follows.
+    basis = (find_cell(x.squeeze(-1), t, degree).unsqueeze(-1) == cells) + 0 * x
+    if derivative > degree:
+        return 0 * basis[..., : n_cells - degree]
+    for k in range(1, degree + 1):
+        span = t[..., k:] - t[..., :-k]  # (*F, K - k): t_{i+k} - t_i
+        scaled = basis / torch.where(span > 0, span, 1)  # equal knots: B is 0 already
+        if k <= degree - derivative:  # raise the degree
+            basis = (x - t[..., : -k - 1]) * scaled[..., :-1] + (t[..., k + 1 :] - x) * scaled[
+                ..., 1:
+            ]
+        else:  # differentiate, which raises it too
+            basis = k * (scaled[..., :-1] - scaled[..., 1:])
+    return basis
+
+
+# Knot insertion and export -------------------------------------------------------------------
+
+
+def insert_knots(knots: Tensor, coef: Tensor, degree: int, new: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Finer knots for the same spline, exactly (Boehm's algorithm).
+
+    Inserting one knot :math:`\bar t` in the cell :math:`[t_c, t_{c+1}]` replaces k
+    coefficients by k + 1 averages of neighbors,
+
+    .. math::
+        \bar c_i = w_i c_i + (1 - w_i) c_{i-1}, \qquad
+        w_i = \min\!\Big(1, \max\!\Big(0,
+              \frac{\bar t - t_i}{t_{i+k} - t_i}\Big)\Big),
+
+    with :math:`w_i = 1` for :math:`i \le c - k` and 0 for :math:`i > c`.
+
+    Args:
+        knots: Shape (K,).
+        coef: Coefficients, shape (n, ...) with n = K - k - 1.
+        degree: k, at least 0.
+        new: Knots to add, shape (m,), finite, inside the domain [t[k], t[n]]; repetitions raise
+            the multiplicity, to degree + 1 at most.
+
+    Returns:
+        The new knots (K + m,) and coefficients (n + m, ...).
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+
+    Example:
+        >>> insert_knots(uniform_knots(1, 1, 0.0, 1.0), torch.tensor([0.0, 1.0]), 1,
+        ...              torch.tensor([0.5]))[1]
+        tensor([0.0000, 0.5000, 1.0000])
+
+    Source: Boehm, Inserting new knots into B-spline curves (1980),
+    doi:10.1016/0010-4485(80)90154-2.
+    """
+    check_knots(knots, degree)
+    if knots.dim() != 1 or coef.shape[:1] != (knots.shape[0] - degree - 1,):
+        raise ValueError(
+            f"coef must have shape (K - degree - 1, ...) = ({knots.shape[-1] - degree - 1}, ...) "
+            f"for knots of shape (K,), got {tuple(coef.shape)} and {tuple(knots.shape)}"
+        )
+    low, high = knots[degree], knots[-degree - 1]
+    if not ((new >= low) & (new <= high)).all():
+        raise ValueError(
+            f"new must lie in the domain [{low.item()}, {high.item()}], got {new.tolist()}"
+        )
+    for knot in new.to(knots.dtype).flatten():
+        if (knots == knot).sum() > degree:
+            raise ValueError(f"new must not raise a multiplicity above {degree + 1}: {knot.item()}")
+        cell = int(find_cell(knot, knots, degree))
+        i = torch.arange(coef.shape[0] + 1, device=knots.device)
+        inside = (i > cell - degree) & (i <= cell)
+        left = knots[: i.numel()]  # t_i
+        span = torch.where(inside, knots[degree : degree + i.numel()] - left, 1)
+        weight = torch.where(inside, (knot - left) / span, (i <= cell - degree).to(knots.dtype))
+        weight = weight.reshape(-1, *[1] * (coef.dim() - 1))  # (n + 1, 1, ...)
+        padded = torch.cat([coef[:1], coef, coef[-1:]])  # c_{i-1} and c_i for i = 0..n
+        coef = weight * padded[1:] + (1 - weight) * padded[:-1]
+        knots = torch.cat([knots[: cell + 1], knot[None], knots[cell + 1 :]])
+    return knots, coef
+
+
+def to_scipy(knots: Tensor, coef: Tensor, degree: int) -> ScipyBSpline:
+    """The same spline as a :class:`scipy.interpolate.BSpline`, in float64.
+
+    Args:
+        knots: Shape (K,).
+        coef: Shape (K - degree - 1, ...).
+        degree: k.
+
+    Returns:
+        A SciPy spline; it agrees on the domain and continues its end polynomials outside.
+
+    Raises:
+        ImportError: If SciPy is not installed (``pip install kanlite[scipy]``).
+    """
+    from scipy.interpolate import BSpline as ScipyBSpline
+
+    t, c = (a.detach().cpu().double().numpy() for a in (knots, coef))
+    return ScipyBSpline(t, c, degree)
+
+
+def _quantiles(samples: Tensor, s: Tensor) -> Tensor:
+    """Linear quantiles, shape (len(s), *F), of any number of samples (torch.quantile has a limit)."""
+    ordered = samples.sort(dim=0).values
+    position = s * (len(samples) - 1)
+    below = position.long()
+    share = (position - below).reshape(-1, *[1] * (samples.dim() - 1))
+    return torch.lerp(ordered[below], ordered[position.ceil().long()], share)
+
+
+def _check_degree(degree: int) -> None:
+    if degree < 0:
+        raise ValueError(f"degree must be at least 0, got {degree}")
+
+
+def _check_sizes(num_intervals: int, degree: int) -> None:
+    if num_intervals < 1:
+        raise ValueError(f"num_intervals must be at least 1, got {num_intervals}")
+    _check_degree(degree)

@@ -1,0 +1,489 @@
+r"""Training: one function, :func:`fit`, for tensors and data loaders.
+
+A step is one parameter update: take a batch, move knots if it is time, evaluate
+loss + penalty, and let the optimizer act. What is not finite stops the training with the
+model put back into its last good state.
+
+Glossary
+    x, y      inputs (samples, in_features) and targets
+    step      number of parameter updates done so far
+    epoch     one pass over the data
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from kanlite.persistence import read_file, write_file
+from kanlite.refinement import adapt_knots_
+
+__all__ = ["History", "fit"]
+
+Pair = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Penalty = Callable[[nn.Module, Tensor], Tensor]
+
+
+@dataclass
+class History:
+    """What :func:`fit` saw.
+
+    Attributes:
+        train_loss: Loss (with the penalty, if any) at each step, before its update.
+        validation_loss: Loss on the validation data, after the updates in `validation_steps`.
+        validation_steps: Numbers of updates after which it was evaluated: all of them in short
+            runs, about a hundred in long ones, always the last.
+        seconds: Wall time, resumed runs added up.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_steps: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def fit(
+    model: nn.Module,
+    data: Pair | Iterable[Pair],
+    *,
+    optimizer: Literal["adam", "lbfgs"] | OptimizerFactory = "adam",
+    steps: int = 1000,
+    loss: Literal["mse", "cross_entropy"] | Loss = "mse",
+    batch_size: int | None = None,
+    validation: Pair | None = None,
+    penalty: Penalty | None = None,
+    adapt_knots: bool = True,
+    generator: torch.Generator | None = None,
+    progress: bool | Literal["auto"] = "auto",
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 10,
+    resume: bool = False,
+) -> History:
+    r"""Train a model, in place.
+
+    Minimizes the mean loss over the data plus the penalty,
+
+    .. math:: \min_\theta\; \frac1N \sum_{s=1}^{N} \ell(f_\theta(x_s), y_s) + R(f_\theta, x).
+
+    Args:
+        model: Any module; what has B-spline layers can have its knots adapted.
+        data: Tensors (x, y) on one device, or any re-iterable of such pairs: a DataLoader, a list.
+        optimizer: "adam" (learning rate 0.01), "lbfgs" (full batches only), or a callable
+            from parameters to an optimizer, for example
+            ``lambda p: torch.optim.AdamW(p, lr=1e-3)``.
+        steps: Number of parameter updates, at least 1.
+        loss: "mse" (y shaped like the prediction), "cross_entropy" (y of class indices), or a
+            callable (prediction, target) -> scalar.
+        batch_size: Samples per step, drawn anew each epoch; all of them if None. For tensors only.
+        validation: Tensors (x, y) to watch; they influence nothing.
+        penalty: A callable (model, x) -> scalar that is added to the loss.
+        adapt_knots: Whether B-spline domains follow the activations, at steps 0, 1, 2, 4, 8, ...
+            of the first half (see :func:`kanlite.refinement.adapt_knots_`). The optimizer
+            forgets its moments when they move.
+        generator: For the order of the samples; PyTorch's global one seeds a new one if None.
+        progress: A bar: True, False, or "auto" (on a terminal or in a live notebook).
+        checkpoint: File to write the whole state of the training to; None for none.
+        checkpoint_every: Steps between two checkpoints, at least 1.
+        resume: Go on from `checkpoint` if it exists. On the CPU, with tensors or with a
+            DataLoader that has its own generator and no workers, the result is bit for bit
+            that of an uninterrupted run (PyTorch's global generator is set back too); with any
+            other loader the epoch starts again, with a warning.
+
+    Returns:
+        Losses and time.
+
+    Raises:
+        ValueError: If an argument breaks its rule, data are empty or not finite, or the
+            checkpoint is broken or of another model; nothing has changed then.
+        FloatingPointError: If a loss, gradient or weight is not finite; it names the step, and
+            the model is back in its last good state.
+
+    Example:
+        >>> import kanlite as kl
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x = torch.rand(200, 1, generator=g)
+        >>> model = kl.KAN([1, 1], kl.BSpline(num_intervals=5, low=0.0), generator=g)
+        >>> history = fit(model, (x, torch.sin(6 * x)), optimizer="lbfgs", steps=30)
+        >>> history.train_loss[-1] < 1e-4
+        True
+
+    Book: *A KAN layer*; its own chapter is to come.
+    """
+    started = time.perf_counter()
+    _check_numbers(steps=steps, batch_size=batch_size, checkpoint_every=checkpoint_every)
+    if resume and checkpoint is None:
+        raise ValueError("resume needs checkpoint, the file to go on from, got None")
+    run = _Run(
+        model=model,
+        batches=_batches(data, batch_size, generator),
+        optimizer=_optimizer(optimizer, model, data, batch_size),
+        loss=_loss(loss),
+        penalty=penalty,
+        validation=None if validation is None else _checked_pair(validation, "validation"),
+        adapt_knots=adapt_knots,
+        steps=steps,
+    )
+    if resume and checkpoint is not None and os.path.exists(checkpoint):
+        run.restore(checkpoint)
+    before = run.history.seconds
+    with _progress_bar(progress, steps, run.step) as bar:
+        while run.step < steps:
+            run.advance()
+            run.history.seconds = before + time.perf_counter() - started
+            if checkpoint is not None and (run.step % checkpoint_every == 0 or run.step == steps):
+                run.save(checkpoint)
+            bar.set_postfix(loss=f"{run.history.train_loss[-1]:.3g}", refresh=False)
+            bar.update()
+    return run.history
+
+
+@dataclass
+class _Run:
+    """The state of a training, and how it advances."""
+
+    model: nn.Module
+    batches: _Batches
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    penalty: Penalty | None
+    validation: Pair | None
+    adapt_knots: bool
+    steps: int
+    step: int = 0
+    history: History = field(default_factory=History)
+
+    def __post_init__(self) -> None:
+        self.good = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def advance(self) -> None:
+        """One parameter update; if anything goes wrong, the model is as it was before it."""
+        try:
+            self._update(*self._to_model(*self.batches.next()))
+        except BaseException:
+            self.model.load_state_dict(self.good)
+            raise
+        stride = max(1, self.steps // 100)
+        if self.validation is not None and (self.step % stride == 0 or self.step == self.steps):
+            self._validate(self.validation)
+
+    def _update(self, x: Tensor, y: Tensor) -> None:
+        if self.adapt_knots and self.step <= self.steps // 2 and _is_power_of_two(self.step):
+            self._adapt(x)
+        evaluations = 0
+
+        def closure() -> Tensor:
+            nonlocal evaluations
+            self.optimizer.zero_grad()
+            value = self._objective(x, y)
+            if evaluations == 0:
+                self._check(value, "the loss")
+                self._remember()
+                self.history.train_loss.append(value.item())
+            value.backward()  # type: ignore[no-untyped-call]
+            if evaluations == 0:
+                for name, parameter in self.model.named_parameters():
+                    if parameter.grad is not None:
+                        self._check(parameter.grad, f"the gradient of {name}")
+            evaluations += 1
+            return value
+
+        self.optimizer.step(closure)  # type: ignore[arg-type]
+        self.step += 1
+        if self.step == self.steps:  # no next loss will tell
+            for name, parameter in self.model.named_parameters():
+                self._check(parameter, name)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything that the next step depends on."""
+        content = {
+            "step": self.step,
+            "model": dict(self.model.state_dict()),
+            "optimizer_type": type(self.optimizer).__name__,
+            "optimizer": self.optimizer.state_dict(),
+            "batches": self.batches.state(),
+            "history": vars(self.history),
+            "global_generator": torch.get_rng_state(),
+        }
+        write_file(path, "checkpoint", content)
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go back to where a checkpoint was written."""
+        content = read_file(path, "checkpoint")
+        name, ours = os.fspath(path), self.model.state_dict()
+        theirs = content["model"]
+        if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
+            raise ValueError(f"checkpoint {name} is of another model: its weights differ in shape")
+        if content["optimizer_type"] != type(self.optimizer).__name__:
+            raise ValueError(
+                f"checkpoint {name} is of another optimizer: {content['optimizer_type']}, "
+                f"not {type(self.optimizer).__name__}"
+            )
+        self.batches.restore(content["batches"])
+        self.model.load_state_dict(theirs)
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.history = History(**content["history"])
+        self.step = content["step"]
+        torch.set_rng_state(content["global_generator"])
+        self._remember()
+
+    def _objective(self, x: Tensor, y: Tensor) -> Tensor:
+        value = self.loss(self.model(x), y)
+        if value.dim() != 0:
+            raise ValueError(f"loss must return a scalar, got shape {tuple(value.shape)}")
+        return value if self.penalty is None else value + self.penalty(self.model, x)
+
+    def _adapt(self, x: Tensor) -> None:
+        has_splines = any(name.endswith("basis.knots") for name in self.good)
+        if has_splines and adapt_knots_(self.model, x):
+            self.optimizer.state.clear()  # moments of coefficients that have changed meaning
+
+    def _validate(self, data: Pair) -> None:
+        training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            x, y = self._to_model(*data)
+            value = self.loss(self.model(x), y).item()
+        self.model.train(training)
+        self.history.validation_loss.append(value)
+        self.history.validation_steps.append(self.step)
+
+    def _to_model(self, x: Tensor, y: Tensor) -> Pair:
+        weight = next(self.model.parameters())
+        if x.is_floating_point() and x.dtype != weight.dtype:
+            raise ValueError(
+                f"x must have the dtype of the model's parameters, {weight.dtype}, got {x.dtype}: "
+                "convert one of them (x.to(...), model.to(...))"
+            )
+        return x.to(weight.device), y.to(weight.device)
+
+    @torch.no_grad()
+    def _remember(self) -> None:
+        for name, value in self.model.state_dict().items():
+            self.good[name].copy_(value)
+
+    def _check(self, value: Tensor, name: str) -> None:
+        if not torch.isfinite(value).all():
+            raise FloatingPointError(
+                f"step {self.step}: {name} is not finite; the model is back in its last good "
+                "state. A smaller learning rate, or inputs scaled to the domain, often help"
+            )
+
+
+# Batches: where the next one comes from, and how to get back there ---------------------------
+
+
+class _TensorBatches:
+    """Batches of tensors: all samples at once, or random ones of a given number."""
+
+    def __init__(self, pair: Pair, batch_size: int | None, generator: torch.Generator | None):
+        self.x, self.y = pair
+        self.batch_size = min(batch_size or len(self.x), len(self.x))
+        if generator is None:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        self.generator = generator
+        self.epoch_start = generator.get_state()
+        self.order = torch.empty(0, dtype=torch.long)
+        self.position = 0
+
+    def next(self) -> Pair:
+        if self.batch_size == len(self.x):
+            return self.x, self.y
+        if self.position >= len(self.order):
+            self._start_epoch()
+        chosen = self.order[self.position : self.position + self.batch_size].to(self.x.device)
+        self.position += self.batch_size
+        return self.x[chosen], self.y[chosen]
+
+    def _start_epoch(self) -> None:
+        self.epoch_start = self.generator.get_state()
+        device = self.generator.device
+        self.order = torch.randperm(len(self.x), generator=self.generator, device=device)
+        self.position = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch_start": self.epoch_start, "position": self.position}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["epoch_start"])
+        if state["position"]:
+            self._start_epoch()
+            self.position = state["position"]
+
+
+class _LoaderBatches:
+    """Batches of a DataLoader, or of any iterable of pairs that can be iterated again."""
+
+    def __init__(self, loader: Iterable[Pair]):
+        self.loader = loader
+        self.iterator: Iterator[Pair] | None = None
+        self.epoch_start: Tensor | None = None
+        self.position = 0
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        """The loader's own generator, if it alone decides the order of the samples."""
+        if isinstance(self.loader, DataLoader) and self.loader.num_workers == 0:
+            return cast(torch.Generator | None, self.loader.generator)
+        return None
+
+    def next(self) -> Pair:
+        if self.iterator is None:
+            self._start_epoch()
+        pair = next(cast(Iterator[Pair], self.iterator), None)
+        if pair is None:
+            self._start_epoch()
+            pair = next(cast(Iterator[Pair], self.iterator), None)
+        if pair is None:
+            raise ValueError(
+                "data must yield batches in every epoch, got none "
+                "(it is empty, or an iterator that can be used only once)"
+            )
+        self.position += 1
+        return _checked_pair(pair, "data")
+
+    def _start_epoch(self) -> None:
+        if self.generator is not None:
+            self.epoch_start = self.generator.get_state()
+        self.iterator = iter(self.loader)
+        self.position = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch_start": self.epoch_start, "position": self.position}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if self.generator is None or state["epoch_start"] is None:
+            warnings.warn(
+                "fit resumes from the start of the epoch: the order of this loader's samples "
+                "cannot be restored (a DataLoader with its own generator and no workers can)",
+                stacklevel=4,
+            )
+            return
+        self.generator.set_state(state["epoch_start"])
+        self._start_epoch()
+        for _ in range(state["position"]):
+            next(cast(Iterator[Pair], self.iterator))
+        self.position = state["position"]
+
+
+_Batches = _TensorBatches | _LoaderBatches
+
+
+def _batches(
+    data: Pair | Iterable[Pair], batch_size: int | None, generator: torch.Generator | None
+) -> _Batches:
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+        return _TensorBatches(_checked_pair(data, "data"), batch_size, generator)
+    if isinstance(data, Tensor) or not isinstance(data, Iterable):
+        raise ValueError(
+            f"data must be tensors (x, y) or an iterable of them, got {type(data).__name__}"
+        )
+    if batch_size is not None:
+        raise ValueError(f"batch_size must be None where data come in batches, got {batch_size}")
+    return _LoaderBatches(cast(Iterable[Pair], data))
+
+
+def _checked_pair(pair: Pair, name: str) -> Pair:
+    """The pair, if both are tensors of as many samples, at least one, all of them finite."""
+    if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
+        raise ValueError(f"{name} must give pairs of tensors (x, y), got {type(pair).__name__}")
+    x, y = pair
+    if x.dim() == 0 or y.dim() == 0 or len(x) != len(y) or len(x) == 0:
+        raise ValueError(
+            f"x and y in {name} must hold the same number of samples, at least one, "
+            f"got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    for part, label in ((x, "x"), (y, "y")):
+        if not torch.isfinite(part).all():
+            bad = int((~torch.isfinite(part)).sum())
+            raise ValueError(f"{label} in {name} must be finite, got {bad} NaN or infinite entries")
+    return x, y
+
+
+# Named choices -------------------------------------------------------------------------------
+
+
+def _mse(prediction: Tensor, target: Tensor) -> Tensor:
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"y must have the shape of the prediction, {tuple(prediction.shape)}, "
+            f"got {tuple(target.shape)}"
+        )
+    return nnf.mse_loss(prediction, target)
+
+
+def _loss(loss: str | Loss) -> Loss:
+    if callable(loss):
+        return loss
+    named: dict[str, Loss] = {"mse": _mse, "cross_entropy": nnf.cross_entropy}
+    if loss not in named:
+        raise ValueError(f"loss must be one of {list(named)} or a callable, got {loss!r}")
+    return named[loss]
+
+
+def _optimizer(
+    optimizer: str | OptimizerFactory,
+    model: nn.Module,
+    data: Pair | Iterable[Pair],
+    batch_size: int | None,
+) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ValueError("model must have parameters to train, got none")
+    if callable(optimizer):
+        return optimizer(parameters)
+    if optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=0.01)
+    if optimizer == "lbfgs":
+        full = batch_size is None and (
+            isinstance(data, tuple) or (isinstance(data, Sized) and len(data) == 1)
+        )
+        if not full:
+            raise ValueError('optimizer="lbfgs" needs full batches: pass tensors, batch_size=None')
+        return torch.optim.LBFGS(
+            parameters,
+            max_iter=1,
+            max_eval=26,  # the line search lives on what one evaluation leaves of these
+            history_size=100,
+            tolerance_grad=0.0,
+            tolerance_change=0.0,
+            line_search_fn="strong_wolfe",
+        )
+    raise ValueError(f"optimizer must be 'adam', 'lbfgs' or a callable, got {optimizer!r}")
+
+
+def _check_numbers(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def _is_power_of_two(step: int) -> bool:
+    return step & (step - 1) == 0  # 0 counts as one here
+
+
+def _progress_bar(progress: bool | str, steps: int, done: int) -> Any:
+    live = _is_live()
+    if live and progress:
+        from tqdm.auto import tqdm  # a widget; its import complains where no one could see it
+    else:
+        from tqdm import tqdm
+    shown = progress is True or (progress == "auto" and (live or sys.stderr.isatty()))
+    return tqdm(total=steps, initial=done, unit="step", disable=not shown)
+
+
+def _is_live() -> bool:
+    """Whether a person watches a notebook: JupyterLab, VS Code or Colab, and not a converter."""
+    live_hosts = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
+    return "ipykernel" in sys.modules and any(name in os.environ for name in live_hosts)

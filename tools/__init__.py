@@ -1,0 +1,1 @@
+"""What builds the book from its sources, and keeps generated files in step with them."""
