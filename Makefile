@@ -19,7 +19,7 @@ CODE := kanlite tools tests benchmarks exercises book
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help environment book serve test lint types unit in-step nbval site browser notebooks \
+.PHONY: help environment book serve test lint types unit nbval site browser notebooks \
 	status campaign lock clean distclean
 
 help: ## what can be made
@@ -37,7 +37,7 @@ serve: book ## the site at http://localhost:8000 (PORT=... for another port)
 
 # In this order: what is quick and tells most comes first, and the notebooks' one run
 # gives the outputs that the site then shows.
-test: lint types in-step unit nbval site browser ## every test
+test: lint types unit nbval site browser ## every test
 	@echo "All tests passed."
 
 lint: environment ## style of the code, in notebooks too
@@ -51,14 +51,7 @@ types: environment ## static types of the package
 	@echo "== types"
 	@$(RUN) -m mypy
 
-in-step: environment ## generated files are what their sources give
-	@echo "== generated files"
-	@$(RUN) -m tools.notebooks check
-	@$(RUN) -m tools.ledger --check
-	@$(RUN) -m tools.status --check
-	@$(RUN) -m tools.address --check
-
-unit: environment ## unit tests, and the examples in docstrings
+unit: environment ## unit tests, examples in docstrings, generated files in step
 	@echo "== unit tests"
 	@$(RUN) -m pytest -q -n 2 --doctest-modules kanlite exercises/checks tests --ignore=tests/site
 

@@ -11,6 +11,8 @@ import pytest
 from tools import ledger, status
 from tools.sources import relative, sources, twin_of
 
+STALE = "not in step: run `make notebooks`"
+
 CLAIM = """\
 # A chapter
 
@@ -41,7 +43,7 @@ def test_claims_are_complete() -> None:
 
 
 def test_ledger_is_in_step() -> None:
-    assert ledger.LEDGER.read_text(encoding="utf-8") == ledger.ledger()
+    assert ledger.LEDGER.read_text(encoding="utf-8") == ledger.ledger(), STALE
 
 
 def test_ledger_has_every_claim_and_every_trial() -> None:
@@ -81,7 +83,7 @@ def test_faulty_trials_are_refused(
 
 def test_status_page_is_in_step() -> None:
     data = json.loads(status.DATA.read_text(encoding="utf-8"))
-    assert status.PAGE.read_text(encoding="utf-8") == status.page(data)
+    assert status.PAGE.read_text(encoding="utf-8") == status.page(data), STALE
 
 
 def test_every_notebook_has_been_measured_and_is_quick_enough() -> None:

@@ -13,6 +13,7 @@ from tools import address
 from tools.environment import GPU_ONLY
 from tools.sources import ROOT, exercises, relative, sources, student_of
 
+STALE = "not in step: run `make notebooks`"
 CODE = {".py", ".js", ".css", ".ipynb", ""}
 TEXT = CODE | {".md", ".yml", ".yaml", ".toml", ".txt", ".cff", ".json", ".bib"}
 
@@ -62,7 +63,7 @@ def test_functions_are_short() -> None:
 
 
 def test_address_is_written_in_one_place() -> None:
-    assert address.stale() == {}
+    assert address.stale() == {}, STALE
     slug = address.address().slug
     made_from_it = {"pyproject.toml", "_config.yml", "CITATION.cff", "README.md", "CHANGELOG.md"}
     notebooks = {*sources(), *(page.with_suffix(".ipynb") for page in sources())}

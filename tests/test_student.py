@@ -37,7 +37,7 @@ def all_text(notebook: NotebookNode) -> str:
 @each_exercise
 def test_copy_is_what_its_source_gives(source: Path) -> None:
     ((path, text),) = student_copies([source]).items()
-    assert path.read_text(encoding="utf-8") == text
+    assert path.read_text(encoding="utf-8") == text, "not in step: run `make notebooks`"
 
 
 @each_exercise
@@ -101,6 +101,7 @@ def test_the_inside_of_a_function_becomes_an_error() -> None:
 def test_names_that_are_used_later_become_dots() -> None:
     assert stub("helper = 1\nanswer = helper + 1", "check(answer)") == "answer = ..."
     assert stub("a, b = 1, 2", "check((a, b))") == "a = ...\nb = ..."
+    assert stub('answer = {"a": 1, "b": 2}', "answer") == 'answer = {"a": ..., "b": ...}'
     assert stub("print(1)") == CODE_STUB
 
 

@@ -4,22 +4,28 @@
     python tools/build_book.py --strict    # for testing: all pages anew, warnings are errors
 
 If nothing changed since it was last built, nothing is done. Outputs of notebooks come from the
-cache, which `tools/validate.py` fills; what is not there runs now.
+cache, which `tools/validate.py` fills; what is not there runs first, two notebooks at a time.
 """
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from tools.execution import DOCTREES, forget_if_changed
-from tools.sources import BUILD, ROOT, site_hash
+from nbformat import NotebookNode
+
+from tools.execution import DOCTREES, execute, forget_if_changed, is_remembered, remember
+from tools.notebooks import FAILURES, plain
+from tools.sources import BUILD, ROOT, relative, site_hash, sources
 
 HTML = BUILD / "html"
 STAMP = BUILD / ".site-hash"
+JOBS = 2
 
 
 def is_up_to_date(*, strict: bool) -> bool:
@@ -30,6 +36,36 @@ def is_up_to_date(*, strict: bool) -> bool:
     return built_from == site_hash() and (kind == "strict" or not strict)
 
 
+def run(source: Path) -> tuple[NotebookNode, float] | str:
+    """Run a notebook; give it with its outputs and the seconds it took, or what went wrong."""
+    notebook = plain(source)
+    try:
+        return notebook, execute(notebook, source.parent)
+    except FAILURES as error:
+        return str(error)
+
+
+def run_missing() -> int:
+    """Run the notebooks whose outputs are not in the cache; give the number of failures."""
+    due = [source for source in sources() if not is_remembered(source)]
+    if not due:
+        return 0
+    print(f"Running {len(due)} notebooks, {JOBS} at a time.", flush=True)
+    failures = 0
+    with ProcessPoolExecutor(JOBS, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(run, source): source for source in due}
+        for done in as_completed(running):
+            source, result = running[done], done.result()
+            if isinstance(result, str):
+                print(f"{relative(source)} failed:\n{result}", file=sys.stderr)
+                failures += 1
+                continue
+            notebook, seconds = result
+            remember(source, notebook, seconds)
+            print(f"  {relative(source)}: ran in {seconds:.0f} s", flush=True)
+    return failures
+
+
 def build(*, strict: bool) -> int:
     """Run Jupyter Book; give its exit status."""
     forget_if_changed()
@@ -37,6 +73,8 @@ def build(*, strict: bool) -> int:
         print("The book is up to date.")
         return 0
     STAMP.unlink(missing_ok=True)
+    if run_missing():
+        return 1
     if strict:  # an incremental build warns only about the pages that it reads again
         for folder in (DOCTREES, HTML):
             shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 
 from tools.sources import BUILD, ROOT, code_cells, relative, shared_hash
 
-CELL_TIMEOUT = 180  # seconds
+CELL_TIMEOUT = 120  # seconds
 CACHE = BUILD / ".jupyter_cache"
 DOCTREES = BUILD / ".doctrees"
 EXECUTED = BUILD / "executed"  # notebooks that ran under nbval, on their way into the cache
@@ -61,16 +61,27 @@ def execute(notebook: NotebookNode, folder: Path) -> float:
     return time.perf_counter() - begin
 
 
-def remember(source: Path, executed: NotebookNode, seconds: float) -> None:
-    """Put the outputs of a notebook that ran to its end into Jupyter Book's cache.
-
-    The key is made from the source as Sphinx reads it, hence its reader is used here.
-    """
-    if not source.is_relative_to(ROOT):
-        return
+def as_sphinx_reads(source: Path) -> NotebookNode:
+    """A source in the form from which the keys of Jupyter Book's cache are made."""
     text = source.read_text(encoding="utf-8")
     config = MdParserConfig(enable_extensions=set(_myst_extensions()))
-    notebook = read_myst_markdown_notebook(text, config, add_source_map=True, path=source)
+    return read_myst_markdown_notebook(text, config, add_source_map=True, path=source)
+
+
+def is_remembered(source: Path) -> bool:
+    """Whether Jupyter Book's cache has the outputs of a source."""
+    try:
+        get_cache(CACHE).match_cache_notebook(as_sphinx_reads(source))
+    except KeyError:
+        return False
+    return True
+
+
+def remember(source: Path, executed: NotebookNode, seconds: float) -> None:
+    """Put the outputs of a notebook that ran to its end into Jupyter Book's cache."""
+    if not source.is_relative_to(ROOT):
+        return
+    notebook = as_sphinx_reads(source)
     ours, theirs = code_cells(executed), code_cells(notebook)
     if [cell.source for cell in ours] != [cell.source for cell in theirs]:
         raise ValueError(f"{relative(source)}: Jupytext and MyST-NB read different code cells")

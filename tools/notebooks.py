@@ -59,7 +59,7 @@ if "google.colab" in sys.modules:
 ```
 """
 
-_FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
+FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
 
 def plain(source: Path) -> NotebookNode:
@@ -151,7 +151,7 @@ def build(pages: list[Path], *, everything: bool = False) -> int:
         twin = None if everything else carried_over(source)
         try:
             text = as_text(twin if twin is not None else executed(source))
-        except _FAILURES as error:
+        except FAILURES as error:
             print(f"{relative(source)} failed:\n{error}", file=sys.stderr)
             failures += 1
             continue
@@ -181,7 +181,7 @@ def _twin_in_step(source: Path, times: int) -> bool:
         return False
     try:
         return all(as_text(executed(source)) == committed for _ in range(times))
-    except _FAILURES as error:
+    except FAILURES as error:
         print(f"{relative(source)} failed:\n{error}", file=sys.stderr)
         return False
 

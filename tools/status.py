@@ -92,7 +92,7 @@ def machine() -> dict[str, Any]:
 
 def page(data: dict[str, Any]) -> str:
     """The text of the status page."""
-    times = data["notebooks"]
+    times = {name: spent for name, spent in data["notebooks"].items() if (ROOT / name).exists()}
     here = data["machine"]
     return _PAGE.format(
         measured=data["measured"],
@@ -144,6 +144,9 @@ def main() -> int:
     if options.measure:
         DATA.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
         print(f"  wrote {relative(DATA)}")
+    if not DATA.exists():
+        print("nothing has been measured yet: run `make status`", file=sys.stderr)
+        return int(options.check)
     text = page(json.loads(DATA.read_text(encoding="utf-8")))
     if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
         return 0

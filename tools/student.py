@@ -7,6 +7,7 @@ whose title begins with "Solution").
 """
 
 import ast
+import json
 import re
 import textwrap
 
@@ -80,7 +81,8 @@ def _stub(indent: str, body: str, rest: str) -> str:
             lines += body.splitlines()[statement.lineno - 1 : statement.end_lineno]
         elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
             used = [name for name in _names(statement) if re.search(rf"\b{name}\b", rest)]
-            lines += [line for name in used if (line := f"{name} = ...") not in lines]
+            blank = _blank(statement.value)
+            lines += [line for name in used if (line := f"{name} = {blank}") not in lines]
         elif isinstance(statement, ast.Return):
             lines = []
             break
@@ -94,6 +96,14 @@ def _declaration(statement: ast.FunctionDef | ast.ClassDef, lines: list[str]) ->
     begin = statement.body[0]
     end = begin.end_lineno if has_docstring else begin.lineno - 1
     return [*lines[first:end], f"    {CODE_STUB}"]
+
+
+def _blank(value: ast.expr | None) -> str:
+    """What stands for a value: three dots, or a dictionary's keys with dots beside them."""
+    if isinstance(value, ast.Dict) and all(isinstance(key, ast.Constant) for key in value.keys):
+        keys = [json.dumps(key.value) for key in value.keys if isinstance(key, ast.Constant)]
+        return "{" + ", ".join(f"{key}: ..." for key in keys) + "}"
+    return "..."
 
 
 def _names(statement: ast.Assign | ast.AnnAssign) -> list[str]:
