@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,17 @@ def read_docstring(
     """Keep napoleon from reading into the package's docstrings what is not there.
 
     Types stand in the signatures, so the text before a colon is never one; and the star in a
-    shape such as (..., *F) opens no emphasis.
+    shape such as (..., *F) opens no emphasis. A name of the same module is found there.
     """
+    module = sys.modules[getattr(obj, "__module__", None) or "kanlite"]
+
+    def in_module(role: re.Match[str]) -> str:
+        private = hasattr(module, role[2]) and not hasattr(sys.modules["kanlite"], role[2])
+        return f"{role[1]}`~{module.__name__}.{role[2]}`" if private else role[0]
+
     after_returns = what == "property"
     for number, line in enumerate(lines):
+        line = re.sub(r"(:(?:func|class):)`(\w+)`", in_module, line)
         lines[number] = line = re.sub(r"\*(?=[A-Z][,)])", r"\\*", line)
         if after_returns and line.strip():
             indent = len(line) - len(line.lstrip())

@@ -189,7 +189,9 @@
       state.knots = PRESETS[state.preset].knots(state.degree, inner);
       state.coef = coef ? coef.slice() : [...Array(count()).keys()].map((i) => {
         const x = clamp(greville(state.knots, i, state.degree), old.d[0], old.d[1]);
-        return clamp(evaluate(x, old.t, old.c, old.k), -COEF_LIMIT, COEF_LIMIT);
+        // With k + 1 knots at 0 both sides are on their own: move one, to show the jump.
+        const jump = state.preset === "full" && state.knots[i] >= 0 ? 0.8 : 0;
+        return clamp(evaluate(x, old.t, old.c, old.k) - jump, -COEF_LIMIT, COEF_LIMIT);
       });
       rebuildHandles();
       draw();

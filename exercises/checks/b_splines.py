@@ -260,7 +260,7 @@ def _dependent(answer: Any, rng: torch.Generator) -> None:
     if not (knots[:6] < knots[3:]).all():
         i = int((knots[:6] >= knots[3:]).nonzero()[0])
         raise Wrong(
-            f"t_{i} = t_{i + 3}: the definition forbids this (a knot may occur three times at most)."
+            f"t_{i} = t_{i + 3}: the definition forbids this, a knot may occur three times at most."
         )
     if not knots[2] < knots[6]:
         raise Wrong("The domain [t_2, t_6] has no length.")
