@@ -249,11 +249,9 @@ class BSpline(Basis):
 
     def _end_slopes(self) -> tuple[Tensor, Tensor]:
         """First derivatives at both ends of the domain, each of shape (*F, num_basis)."""
-        low, high = self.domain
-        return (
-            evaluate_basis(low, self.knots, self.degree, 1),
-            evaluate_basis(high, self.knots, self.degree, 1),
-        )
+        ends = torch.stack(self.domain)  # (2, *F)
+        low, high = evaluate_basis(ends, self.knots, self.degree, 1).unbind()
+        return low, high
 
     def select(self, features: Sequence[int] | Tensor) -> BSpline:
         """The same B-splines for a subset (or reordering) of the features.

@@ -263,7 +263,7 @@ def bspline_basis(x: Tensor, knots: Tensor, degree: int, *, derivative: int = 0)
 
     Args:
         x: Points, floating point, shape (..., *F). Non-finite points give non-finite values.
-        knots: Shape (*F, K), with F = () or (in_features,); see :func:`~kanlite.bspline.check_knots`.
+        knots: Shape (*F, K), with F = () or (in_features,); rules in :func:`check_knots`.
         degree: k, at least 0.
         derivative: Order d of the derivative, at least 0; zero everywhere where d > k.
 
@@ -395,7 +395,7 @@ def to_scipy(knots: Tensor, coef: Tensor, degree: int) -> ScipyBSpline:
 
 
 def _quantiles(samples: Tensor, s: Tensor) -> Tensor:
-    """Linear quantiles, shape (len(s), *F), of any number of samples (torch.quantile has a limit)."""
+    """Linear quantiles, (len(s), *F), as torch.quantile, which refuses many samples."""
     ordered = samples.sort(dim=0).values
     position = s * (len(samples) - 1)
     below = position.long()

@@ -22,7 +22,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as nnf
@@ -113,7 +113,7 @@ class KANLayer(nn.Module):
                 "in_features and out_features must be at least 1, "
                 f"got {in_features} and {out_features}"
             )
-        if not (residual is None or callable(residual) or residual in RESIDUALS):
+        if not (residual is None or callable(residual) or residual in list(RESIDUALS)):
             raise ValueError(
                 f"residual must be one of {list(RESIDUALS)}, a callable or None, got {residual!r}"
             )
@@ -205,7 +205,7 @@ class KANLayer(nn.Module):
         y = features @ self.coef.to(features.dtype).flatten(0, 1)  # (..., out)
         if self._residual is not None and self.residual_weight is not None:
             y = y + self._residual(x) @ self.residual_weight
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def edges(self, x: Tensor) -> Tensor:
         """Edge functions: (..., in_features) -> (..., out_features, in_features).
@@ -311,6 +311,11 @@ class KAN(nn.Sequential):
             )
         )
         self.widths = tuple(widths)
+
+    def __getitem__(self, idx: slice | int) -> Any:
+        """One layer, or a smaller network of the same layers."""
+        chosen: Any = list(self)[idx]
+        return KAN.from_layers(chosen) if isinstance(idx, slice) else chosen
 
     @classmethod
     def from_layers(cls, layers: Sequence[KANLayer]) -> KAN:

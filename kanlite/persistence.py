@@ -23,6 +23,8 @@ from kanlite.layers import KAN, KANLayer
 __all__ = ["load", "read_file", "save", "write_file"]
 
 VERSION = 1
+# What using the content of a file can raise where it is not what it should be.
+BROKEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 BASES: dict[str, type[Basis]] = {"BSpline": BSpline}
 
 
@@ -65,14 +67,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
         for module in model.modules():
             if isinstance(module, BSpline):
                 check_knots(module.knots, module.degree)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except BROKEN as error:
         raise ValueError(f"{os.fspath(path)} holds no consistent model: {error}") from error
     return model
 
@@ -114,15 +109,16 @@ def read_file(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         ValueError: If the file is truncated, of another kind, from a newer format, or unsafe.
     """
     name = os.fspath(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{name} is not a kanlite {kind}, or not safe to load: it holds more than tensors "
-            "and plain values (nothing in it was run)"
-        ) from error
-    except (RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} is truncated or not a kanlite {kind}: {error}") from error
+    with open(path, "rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                f"{name} is not a kanlite {kind}, or not safe to load: it holds more than tensors "
+                "and plain values (nothing in it was run)"
+            ) from error
+        except Exception as error:  # what is no such file can end in almost any of them
+            raise ValueError(f"{name} is truncated or not a kanlite {kind}: {error}") from error
     if not isinstance(content, dict) or content.get("format") != f"kanlite-{kind}":
         raise ValueError(f"{name} is not a kanlite {kind}")
     version = content.get("version")

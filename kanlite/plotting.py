@@ -47,7 +47,7 @@ def plot_basis(
     points = x.reshape(-1, *[1] * len(one.feature_shape))
     values = one.derivative(points, derivative) if derivative else one(points)
     for number, line in enumerate(values.reshape(len(x), -1).T):
-        ax.plot(x.cpu(), line.cpu(), color=COLORS[number % len(COLORS)])
+        ax.plot(_numbers(x), _numbers(line), color=COLORS[number % len(COLORS)])
     _mark_domain(ax, low, high)
     ax.set_xlabel("x")
     ax.set_ylabel("B(x)" if derivative == 0 else f"derivative {derivative} of B(x)")
@@ -89,9 +89,9 @@ def plot_edge(
     t = _around(low, high, layer.coef)
     inputs = t.new_zeros(len(t), layer.in_features)
     inputs[:, in_index] = t
-    ax.plot(t.cpu(), layer.edges(inputs)[:, out_index, in_index].cpu(), color=COLORS[0])
+    ax.plot(_numbers(t), _numbers(layer.edges(inputs)[:, out_index, in_index]), color=COLORS[0])
     if x is not None:
-        ticks = x.reshape(-1, layer.in_features)[:, in_index].cpu()
+        ticks = _numbers(x.reshape(-1, layer.in_features)[:, in_index])
         ax.plot(
             ticks, torch.zeros_like(ticks), "|", color=COLORS[5], transform=ax.get_xaxis_transform()
         )
@@ -169,10 +169,14 @@ def _draw_layer(
             inputs = z.new_zeros(100, n)
             inputs[:, i] = torch.lerp(low, high, torch.linspace(0, 1, 100, device=z.device).to(z))
             phi = layer.edges(inputs)[:, j, i]
-            inset.plot(inputs[:, i].cpu(), phi.cpu(), color=COLORS[0], alpha=alpha)
+            inset.plot(_numbers(inputs[:, i]), _numbers(phi), color=COLORS[0], alpha=alpha)
             inset.set(xticks=[], yticks=[])
             for spine in inset.spines.values():
                 spine.set_alpha(alpha)
+
+
+def _numbers(values: Tensor) -> Tensor:
+    return values.cpu().double()  # NumPy knows no bfloat16
 
 
 def _new_axes() -> Axes:

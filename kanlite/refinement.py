@@ -43,7 +43,7 @@ def adapt_knots_(
         Whether any knots moved.
 
     Raises:
-        ValueError: If a layer's activations are not finite, naming the layer.
+        FloatingPointError: If a layer's activations are not finite, naming the layer.
 
     Book: *A KAN layer*. Source: Liu et al., KAN (2024), arXiv:2404.19756, section 2.2, where
     the grids follow the activations.
@@ -56,7 +56,7 @@ def adapt_knots_(
         is_input = z is x
         z = z if layer.normalize is None else layer.normalize(z)
         if not torch.isfinite(z).all():
-            raise ValueError(f"the inputs of layer {number} must be finite to adapt its knots")
+            raise FloatingPointError(f"the input of layer {number} is not finite")
         low, high = (end.cpu().double() for end in layer.basis.domain)  # not every device has it
         samples = z.cpu().double().reshape(-1, *layer.basis.feature_shape)  # (samples, *F)
         first, last = samples.amin(0), samples.amax(0)

@@ -25,7 +25,8 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kanlite.persistence import read_file, write_file
+from kanlite.layers import KANLayer
+from kanlite.persistence import BROKEN, read_file, write_file
 from kanlite.refinement import adapt_knots_
 
 __all__ = ["History", "fit"]
@@ -169,14 +170,14 @@ class _Run:
 
     def advance(self) -> None:
         """One parameter update; if anything goes wrong, the model is as it was before it."""
+        stride = max(1, self.steps // 100)
         try:
             self._update(*self._to_model(*self.batches.next()))
+            if self.validation is not None and (self.step % stride == 0 or self.step == self.steps):
+                self._validate(self.validation)
         except BaseException:
             self.model.load_state_dict(self.good)
             raise
-        stride = max(1, self.steps // 100)
-        if self.validation is not None and (self.step % stride == 0 or self.step == self.steps):
-            self._validate(self.validation)
 
     def _update(self, x: Tensor, y: Tensor) -> None:
         if self.adapt_knots and self.step <= self.steps // 2 and _is_power_of_two(self.step):
@@ -220,42 +221,56 @@ class _Run:
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go back to where a checkpoint was written."""
-        content = read_file(path, "checkpoint")
-        name, ours = os.fspath(path), self.model.state_dict()
-        theirs = content["model"]
-        if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
-            raise ValueError(f"checkpoint {name} is of another model: its weights differ in shape")
+        content, name = read_file(path, "checkpoint"), os.fspath(path)
+        try:
+            self._restore(content)
+        except BROKEN as error:
+            self.model.load_state_dict(self.good)
+            raise ValueError(f"checkpoint {name} does not fit: {error}") from error
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        ours, theirs = self.model.state_dict(), content["model"]
+        if _layout(ours) != _layout(theirs):
+            raise ValueError("it is of another model, whose weights differ in shape or dtype")
         if content["optimizer_type"] != type(self.optimizer).__name__:
             raise ValueError(
-                f"checkpoint {name} is of another optimizer: {content['optimizer_type']}, "
+                f"it is of another optimizer, {content['optimizer_type']}, "
                 f"not {type(self.optimizer).__name__}"
             )
-        self.batches.restore(content["batches"])
-        self.model.load_state_dict(theirs)
+        self.history, self.step = History(**content["history"]), int(content["step"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.history = History(**content["history"])
-        self.step = content["step"]
+        self.model.load_state_dict(theirs)
+        self.batches.restore(content["batches"])
         torch.set_rng_state(content["global_generator"])
         self._remember()
 
     def _objective(self, x: Tensor, y: Tensor) -> Tensor:
         value = self.loss(self.model(x), y)
-        if value.dim() != 0:
-            raise ValueError(f"loss must return a scalar, got shape {tuple(value.shape)}")
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            shape = getattr(value, "shape", type(value).__name__)
+            raise ValueError(f"loss must return a tensor of shape (), got {shape}")
         return value if self.penalty is None else value + self.penalty(self.model, x)
 
     def _adapt(self, x: Tensor) -> None:
-        has_splines = any(name.endswith("basis.knots") for name in self.good)
-        if has_splines and adapt_knots_(self.model, x):
+        if not any(isinstance(module, KANLayer) for module in self.model.modules()):
+            return
+        try:
+            moved = adapt_knots_(self.model, x)
+        except FloatingPointError as error:
+            raise self._stopped(str(error)) from error
+        if moved:
             self.optimizer.state.clear()  # moments of coefficients that have changed meaning
 
     def _validate(self, data: Pair) -> None:
-        training = self.model.training
+        training = {module: module.training for module in self.model.modules()}
         self.model.eval()
-        with torch.no_grad():
-            x, y = self._to_model(*data)
-            value = self.loss(self.model(x), y).item()
-        self.model.train(training)
+        try:
+            with torch.no_grad():
+                x, y = self._to_model(*data)
+                value = self.loss(self.model(x), y).item()
+        finally:
+            for module, mode in training.items():
+                module.training = mode
         self.history.validation_loss.append(value)
         self.history.validation_steps.append(self.step)
 
@@ -275,10 +290,13 @@ class _Run:
 
     def _check(self, value: Tensor, name: str) -> None:
         if not torch.isfinite(value).all():
-            raise FloatingPointError(
-                f"step {self.step}: {name} is not finite; the model is back in its last good "
-                "state. A smaller learning rate, or inputs scaled to the domain, often help"
-            )
+            raise self._stopped(f"{name} is not finite")
+
+    def _stopped(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"step {self.step}: {what}; the model is back in its last good state. "
+            "A smaller learning rate, or inputs scaled to the domain, often help"
+        )
 
 
 # Batches: where the next one comes from, and how to get back there ---------------------------
@@ -367,14 +385,15 @@ class _LoaderBatches:
             warnings.warn(
                 "fit resumes from the start of the epoch: the order of this loader's samples "
                 "cannot be restored (a DataLoader with its own generator and no workers can)",
-                stacklevel=4,
+                stacklevel=5,
             )
             return
         self.generator.set_state(state["epoch_start"])
         self._start_epoch()
         for _ in range(state["position"]):
-            next(cast(Iterator[Pair], self.iterator))
-        self.position = state["position"]
+            if next(cast(Iterator[Pair], self.iterator), None) is None:
+                raise ValueError("it is of a loader with more batches")
+            self.position += 1
 
 
 _Batches = _TensorBatches | _LoaderBatches
@@ -396,7 +415,11 @@ def _batches(
 
 def _checked_pair(pair: Pair, name: str) -> Pair:
     """The pair, if both are tensors of as many samples, at least one, all of them finite."""
-    if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
+    if (
+        not isinstance(pair, tuple | list)
+        or len(pair) != 2
+        or not all(isinstance(part, Tensor) for part in pair)
+    ):
         raise ValueError(f"{name} must give pairs of tensors (x, y), got {type(pair).__name__}")
     x, y = pair
     if x.dim() == 0 or y.dim() == 0 or len(x) != len(y) or len(x) == 0:
@@ -420,13 +443,25 @@ def _mse(prediction: Tensor, target: Tensor) -> Tensor:
             f"y must have the shape of the prediction, {tuple(prediction.shape)}, "
             f"got {tuple(target.shape)}"
         )
+    if not target.is_floating_point():
+        raise ValueError(f"y must be floating point, got {target.dtype}")
     return nnf.mse_loss(prediction, target)
+
+
+def _cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    shape = prediction.shape[:1] + prediction.shape[2:]
+    if target.dtype != torch.long or target.shape != shape:
+        raise ValueError(
+            f"y must hold class indices, torch.int64 of shape {tuple(shape)}, "
+            f"got {target.dtype} of shape {tuple(target.shape)}"
+        )
+    return nnf.cross_entropy(prediction, target)
 
 
 def _loss(loss: str | Loss) -> Loss:
     if callable(loss):
         return loss
-    named: dict[str, Loss] = {"mse": _mse, "cross_entropy": nnf.cross_entropy}
+    named: dict[str, Loss] = {"mse": _mse, "cross_entropy": _cross_entropy}
     if loss not in named:
         raise ValueError(f"loss must be one of {list(named)} or a callable, got {loss!r}")
     return named[loss]
@@ -463,6 +498,10 @@ def _optimizer(
     raise ValueError(f"optimizer must be 'adam', 'lbfgs' or a callable, got {optimizer!r}")
 
 
+def _layout(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (value.shape, value.dtype) for name, value in state.items()}
+
+
 def _check_numbers(**numbers: int | None) -> None:
     for name, value in numbers.items():
         if value is not None and value < 1:
@@ -474,6 +513,8 @@ def _is_power_of_two(step: int) -> bool:
 
 
 def _progress_bar(progress: bool | str, steps: int, done: int) -> Any:
+    if not (isinstance(progress, bool) or progress == "auto"):
+        raise ValueError(f"progress must be True, False or 'auto', got {progress!r}")
     live = _is_live()
     if live and progress:
         from tqdm.auto import tqdm  # a widget; its import complains where no one could see it
