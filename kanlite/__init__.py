@@ -22,7 +22,10 @@ from kanlite.bspline import (
 from kanlite.edges import edge_inputs, edge_layers, edge_scales, edge_values
 from kanlite.inspection import explain
 from kanlite.layers import KAN, KANLayer
+from kanlite.optim import LevenbergMarquardt
+from kanlite.penalties import Penalty
 from kanlite.persistence import load, save
+from kanlite.refinement import change_basis, refine
 from kanlite.training import History, fit
 
 if TYPE_CHECKING:
@@ -37,8 +40,11 @@ __all__ = [
     "Basis",
     "History",
     "KANLayer",
+    "LevenbergMarquardt",
+    "Penalty",
     "__version__",
     "bspline_basis",
+    "change_basis",
     "edge_inputs",
     "edge_layers",
     "edge_scales",
@@ -52,6 +58,7 @@ __all__ = [
     "plot_edge",
     "plot_kan",
     "quantile_knots",
+    "refine",
     "save",
     "to_scipy",
     "uniform_knots",

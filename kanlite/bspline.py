@@ -134,15 +134,7 @@ def quantile_knots(
     if not 0.0 <= uniform_fraction <= 1.0:
         raise ValueError(f"uniform_fraction must be in [0, 1], got {uniform_fraction}")
     samples = x.detach().double()
-    first, last = samples.amin(0), samples.amax(0)
-    margin = torch.where(first == last, first.abs().clamp(min=1.0) / 2, 0.0)
-    first, last = first - margin, last + margin
-    first = first if low is None else torch.full_like(first, low)
-    last = last if high is None else torch.full_like(last, high)
-    if not ((first < last) & (last - first).isfinite()).all():
-        raise ValueError(
-            f"low must be finite and lie below high and the samples, got low={low}, high={high}"
-        )
+    first, last = _ends(samples, low, high)
     s = torch.linspace(0, 1, num_intervals + 1, dtype=torch.float64, device=x.device)
     quantiles = _quantiles(samples, s).clamp(first, last).movedim(0, -1)
     quantiles[..., 0], quantiles[..., -1] = first, last
@@ -392,6 +384,19 @@ def to_scipy(knots: Tensor, coef: Tensor, degree: int) -> ScipyBSpline:
 
     t, c = (a.detach().cpu().double().numpy() for a in (knots, coef))
     return ScipyBSpline(t, c, degree)
+
+
+def _ends(samples: Tensor, low: float | None, high: float | None) -> tuple[Tensor, Tensor]:
+    """Ends of the domain for each feature: as given, or those of the samples."""
+    first, last = samples.amin(0), samples.amax(0)
+    margin = torch.where(first == last, first.abs().clamp(min=1.0) / 2, 0.0)
+    first = first - margin if low is None else torch.full_like(first, low)
+    last = last + margin if high is None else torch.full_like(last, high)
+    if not ((first < last) & (last - first).isfinite()).all():
+        raise ValueError(
+            f"low must be finite and lie below high and the samples, got low={low}, high={high}"
+        )
+    return first, last
 
 
 def _quantiles(samples: Tensor, s: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A model's edge functions as data: what flows into each layer, and what its edges make of it.
 
 Works on any module that contains KAN layers, and sees them in the order in which they run.
-Everything is computed from the data that the caller passes, without gradients.
+Everything is computed from the data that the caller passes.
 
 Glossary
     x            inputs of the model, shape (..., in_features)
@@ -10,14 +10,17 @@ Glossary
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kanlite.bases import BSpline
 from kanlite.layers import KANLayer
 
-__all__ = ["edge_inputs", "edge_layers", "edge_scales", "edge_values"]
+__all__ = ["edge_inputs", "edge_layers", "edge_scales", "edge_values", "roughness"]
 
 
 def edge_layers(model: nn.Module) -> list[KANLayer]:
@@ -38,7 +41,6 @@ def edge_layers(model: nn.Module) -> list[KANLayer]:
     return layers
 
 
-@torch.no_grad()
 def edge_inputs(model: nn.Module, x: Tensor) -> list[Tensor]:
     """What flows into each KAN layer when the model sees x.
 
@@ -47,7 +49,8 @@ def edge_inputs(model: nn.Module, x: Tensor) -> list[Tensor]:
         x: Inputs of the model, shape (..., in_features).
 
     Returns:
-        For each layer of :func:`edge_layers`, its input, shape (..., layer.in_features).
+        For each layer of :func:`edge_layers`, its input, shape (..., layer.in_features), with
+        gradients where autograd records them.
 
     Raises:
         ValueError: If a layer does not run exactly once.
@@ -108,3 +111,38 @@ def edge_scales(model: nn.Module, x: Tensor) -> list[Tensor]:
         phi.flatten(0, -3).std(0, correction=0) if phi.dim() > 2 else torch.zeros_like(phi)
         for phi in edge_values(model, x)
     ]
+
+
+@torch.no_grad()
+def roughness(layer: KANLayer) -> Tensor:
+    r"""Gram matrix of the curvature of a layer's basis, free of units.
+
+    .. math:: R_{igh} = \frac{1}{|I|} \int_I |I|^{2d}\, B_g^{(d)}(x)\, B_h^{(d)}(x)\, dx,
+
+    so that c^T R_i c is the mean square of the d-th derivative of an edge's spline over its
+    domain I, measured in lengths of the domain; d is 2, or the degree if that is less.
+
+    Args:
+        layer: The layer.
+
+    Returns:
+        Shape (in_features, num_basis, num_basis), float64, on the layer's device. Exact for
+        B-splines; by a fine quadrature rule for other bases.
+
+    This is the penalty of smoothing splines.
+    """
+    basis = copy.deepcopy(layer.basis).cpu().double()
+    order = min(2, basis.degree) if isinstance(basis, BSpline) else 2
+    if isinstance(basis, BSpline):
+        breaks = basis.knots[..., basis.degree : basis.num_basis + 1]  # (*F, cells + 1)
+    else:
+        share = torch.linspace(0, 1, 65, dtype=torch.float64)
+        breaks = torch.lerp(basis.low[..., None], basis.high[..., None], share)
+    nodes, weights = (torch.as_tensor(a) for a in np.polynomial.legendre.leggauss(6))
+    length = breaks.diff(dim=-1)[..., None]  # (*F, cells, 1)
+    x = (breaks[..., :-1, None] + length * (nodes + 1) / 2).flatten(-2)  # (*F, points)
+    w = (length * weights / 2).flatten(-2)
+    total = (basis.high - basis.low)[..., None, None]  # (*F, 1, 1)
+    values = basis.derivative(x.movedim(-1, 0), order).movedim(0, -2)  # (*F, points, num_basis)
+    gram = values.mT @ (w[..., None] * values) * total ** (2 * order - 1)
+    return gram.expand(layer.in_features, -1, -1).to(layer.coef.device)

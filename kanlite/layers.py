@@ -84,7 +84,8 @@ class KANLayer(nn.Module):
         ValueError: Naming the argument, the rule and the value.
 
     Example:
-        >>> layer = KANLayer(2, 3, BSpline(), generator=torch.Generator().manual_seed(0))
+        >>> import kanlite as kl
+        >>> layer = kl.KANLayer(2, 3, kl.BSpline(), generator=torch.Generator().manual_seed(0))
         >>> x = torch.zeros(4, 2)
         >>> layer(x).shape, layer.edges(x).shape
         (torch.Size([4, 3]), torch.Size([4, 3, 2]))
@@ -128,13 +129,10 @@ class KANLayer(nn.Module):
         self.normalize = normalize and _build(normalize, nn.Module, in_features, "normalize")
         self.residual = residual
         self._residual = RESIDUALS[residual] if isinstance(residual, str) else residual
-        empty = self.basis.low.new_empty  # weights take the dtype of the basis
-        self.coef = nn.Parameter(empty(in_features, self.basis.num_basis, out_features))
-        for name, shape, wanted in (
-            ("residual_weight", (in_features, out_features), residual is not None),
-            ("bias", (out_features,), bias),
-        ):
-            self.register_parameter(name, nn.Parameter(empty(shape)) if wanted else None)
+        n, m, empty = in_features, out_features, self.basis.low.new_empty  # in the basis's dtype
+        self.coef = nn.Parameter(empty(n, self.basis.num_basis, m))
+        self.residual_weight = None if residual is None else nn.Parameter(empty(n, m))
+        self.bias = nn.Parameter(empty(m)) if bias else None
         self.reset_parameters(init, generator=generator)
 
     @torch.no_grad()
@@ -207,6 +205,17 @@ class KANLayer(nn.Module):
             y = y + self._residual(x) @ self.residual_weight
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
+    def features(self, x: Tensor) -> Tensor:
+        """What the layer is linear in: basis values, and the residual b(x_i) last, if any.
+
+        Shape (..., in_features) -> (..., in_features, num_basis + 1) or, without a residual,
+        (..., in_features, num_basis).
+        """
+        values = self._basis_values(x)
+        if self._residual is None:
+            return values
+        return torch.cat([values, self._residual(x).unsqueeze(-1)], dim=-1)
+
     def edges(self, x: Tensor) -> Tensor:
         """Edge functions: (..., in_features) -> (..., out_features, in_features).
 
@@ -275,7 +284,8 @@ class KAN(nn.Sequential):
         ValueError: Naming the argument, the rule and the value.
 
     Example:
-        >>> model = KAN([2, 5, 1], BSpline(num_intervals=5, degree=3))
+        >>> import kanlite as kl
+        >>> model = kl.KAN([2, 5, 1], kl.BSpline(num_intervals=5, degree=3))
         >>> sum(p.numel() for p in model.parameters())  # 15 edges, (5 + 3) + 1 numbers each
         135
 

@@ -185,6 +185,8 @@ def _construct(config: dict[str, Any]) -> nn.Module:
             normalize=config["normalize"] and _construct(config["normalize"]),
             generator=torch.Generator(),  # leaves the caller's random numbers alone
         )
+    if kind not in ("KAN", "Sequential"):
+        raise ValueError(f"unknown type {kind!r}")
     layers = [_construct(layer) for layer in config["layers"]]
     if kind == "KAN":
         return KAN.from_layers(cast(list[KANLayer], layers))

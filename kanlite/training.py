@@ -23,7 +23,7 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from kanlite.layers import KANLayer
 from kanlite.persistence import BROKEN, read_file, write_file
@@ -122,10 +122,7 @@ def fit(
 
     Book: *A KAN layer*; its own chapter is to come.
     """
-    started = time.perf_counter()
     _check_numbers(steps=steps, batch_size=batch_size, checkpoint_every=checkpoint_every)
-    if resume and checkpoint is None:
-        raise ValueError("resume needs checkpoint, the file to go on from, got None")
     run = _Run(
         model=model,
         batches=_batches(data, batch_size, generator),
@@ -136,13 +133,13 @@ def fit(
         adapt_knots=adapt_knots,
         steps=steps,
     )
-    if resume and checkpoint is not None and os.path.exists(checkpoint):
+    if resume:
         run.restore(checkpoint)
-    before = run.history.seconds
+    started = time.perf_counter() - run.history.seconds
     with _progress_bar(progress, steps, run.step) as bar:
         while run.step < steps:
             run.advance()
-            run.history.seconds = before + time.perf_counter() - started
+            run.history.seconds = time.perf_counter() - started
             if checkpoint is not None and (run.step % checkpoint_every == 0 or run.step == steps):
                 run.save(checkpoint)
             bar.set_postfix(loss=f"{run.history.train_loss[-1]:.3g}", refresh=False)
@@ -219,8 +216,12 @@ class _Run:
         }
         write_file(path, "checkpoint", content)
 
-    def restore(self, path: str | os.PathLike[str]) -> None:
-        """Go back to where a checkpoint was written."""
+    def restore(self, path: str | os.PathLike[str] | None) -> None:
+        """Go back to where a checkpoint was written, if there is one."""
+        if path is None:
+            raise ValueError("resume needs checkpoint, the file to go on from, got None")
+        if not os.path.exists(path):
+            return
         content, name = read_file(path, "checkpoint"), os.fspath(path)
         try:
             self._restore(content)
@@ -352,9 +353,16 @@ class _LoaderBatches:
     @property
     def generator(self) -> torch.Generator | None:
         """The loader's own generator, if it alone decides the order of the samples."""
-        if isinstance(self.loader, DataLoader) and self.loader.num_workers == 0:
-            return cast(torch.Generator | None, self.loader.generator)
-        return None
+        loader = self.loader
+        if not isinstance(loader, DataLoader) or loader.num_workers > 0:
+            return None
+        own = cast(torch.Generator | None, loader.generator)
+        known = (
+            type(loader.sampler) in (RandomSampler, SequentialSampler)
+            and type(loader.batch_sampler) in (BatchSampler, type(None))
+            and getattr(loader.sampler, "generator", own) is own
+        )
+        return own if known else None
 
     def next(self) -> Pair:
         if self.iterator is None:

@@ -130,9 +130,9 @@ def small_model(seed: int = 0, widths: tuple[int, ...] = (2, 3, 1)) -> kl.KAN:
 
 
 def forkserver() -> multiprocessing.context.ForkServerContext:
-    """Makes processes that have imported kanlite already: quick to start, and safe to kill."""
+    """Makes processes that have imported already what takes long, so that they start quickly."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kanlite"])
+    context.set_forkserver_preload(["kanlite", "torch._dynamo"])
     return context
 
 

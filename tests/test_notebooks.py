@@ -20,6 +20,7 @@ from tools.sources import (
     CHECKED,
     ROOT,
     code_cells,
+    exercises,
     is_notebook,
     read_source,
     relative,
@@ -72,6 +73,13 @@ def text_of(cell: NotebookNode) -> str:
 
 
 # --- the book's own notebooks ---------------------------------------------------------------
+
+
+def test_every_chapter_has_its_exercises() -> None:
+    names = {relative(page) for page in SOURCES}
+    assert {"book/splines/b-splines.md", "book/kans/a-kan-layer.md"} <= names
+    chapters = {page.relative_to(ROOT / "book") for page in CHAPTERS}
+    assert {page.relative_to(ROOT / "exercises") for page in exercises()} == chapters
 
 
 @each_source

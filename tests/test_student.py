@@ -80,6 +80,17 @@ def test_unsolved_checks_fail_kindly(source: Path) -> None:
         assert "not answered yet" in errors[0].evalue, errors[0].evalue
 
 
+@each_exercise
+def test_links_lead_to_the_same_places(source: Path) -> None:
+    def targets(text: str, folder: Path) -> set[Path]:
+        links = re.findall(r"\]\((?![\w+.-]+:|#)([^)#\s]+\.\w+)", text)
+        return {(folder / link).resolve() for link in links}
+
+    found = targets(all_text(copy_of(source)), student_of(source).parent)
+    assert found <= targets(all_text(read_source(source)), source.parent)
+    assert all(path.exists() for path in found)
+
+
 # --- the maker of copies --------------------------------------------------------------------
 
 

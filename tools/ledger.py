@@ -20,7 +20,7 @@ import nbformat
 import yaml
 from myst_nb.core.variables import format_plain_text
 
-from tools.sources import ROOT, code_cells, relative, sources, title, twin_of
+from tools.sources import ROOT, code_cells, relative, relink, sources, title, twin_of
 
 VERDICTS = ("true", "true with conditions", "misleading", "false", "open")
 GLUED = "application/papermill.record/text/plain"
@@ -115,11 +115,7 @@ def _as_in_ledger(text: str, source: Path) -> str:
             raise ValueError(f"{relative(source)}: nothing is glued as {match[1]!r} in its twin")
         return str(format_plain_text(values[match[1]], match[2] or "s"))
 
-    def link(match: re.Match[str]) -> str:
-        target = os.path.relpath(source.parent / match[1], LEDGER.parent)
-        return f"]({Path(target).as_posix()}"
-
-    return re.sub(r"\]\((?!\w+:)([^)#\s]+\.(?:md|ipynb))", link, _GLUE.sub(number, text))
+    return relink(_GLUE.sub(number, text), source.parent, LEDGER.parent)
 
 
 def glued(source: Path) -> dict[str, str]:

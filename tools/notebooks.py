@@ -33,6 +33,7 @@ from tools.sources import (
     exercises,
     read_source,
     relative,
+    relink,
     sources,
     student_of,
     tags,
@@ -214,8 +215,14 @@ def headers(pages: list[Path]) -> int:
 
 def student_copies(pages: list[Path]) -> dict[Path, str]:
     """The text of each student copy, by its path."""
-    graded = [page for page in exercises() if page in pages]
-    return {student_of(page): as_text(student_copy(plain(page))) for page in graded}
+    copies = {}
+    for page in (page for page in exercises() if page in pages):
+        path, copy = student_of(page), student_copy(plain(page))
+        for cell in copy.cells:
+            if cell.cell_type == "markdown":
+                cell.source = relink(cell.source, page.parent, path.parent)
+        copies[path] = as_text(copy)
+    return copies
 
 
 def students(pages: list[Path]) -> int:

@@ -5,6 +5,7 @@ it; a *student copy* is an exercise without its solutions, under ``exercises/stu
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -87,6 +88,15 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def tags(cell: NotebookNode) -> list[str]:
     """A cell's tags."""
     return list(cell.metadata.get("tags", []))
+
+
+def relink(text: str, old: Path, new: Path) -> str:
+    """Markdown moved from the folder `old` to `new`, with its links to files adjusted."""
+
+    def moved(match: re.Match[str]) -> str:
+        return f"]({Path(os.path.relpath(old / match[1], new)).as_posix()}"
+
+    return re.sub(r"\]\((?![\w+.-]+:|/|#)([^)#\s]+\.\w+)", moved, text)
 
 
 def shared_hash(root: Path = ROOT) -> str:

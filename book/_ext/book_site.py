@@ -37,6 +37,16 @@ MATHJAX_NOTICE = "MathJax 3.2.2, unchanged. Copyright The MathJax Consortium. Ap
 CHINESE = re.compile("([\u3400-\u9fff](?:[\u3000-\u9fff\uff00-\uffef, ]*[\u3400-\u9fff])?)")
 VERBATIM = (nodes.raw, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block)
 
+# What extensions write into pages that browsers or screen readers object to.
+UNWANTED = (
+    ' id="proof"',  # sphinx-proof gives every proof without a label the same anchors
+    ' id="proof-content"',
+    ' role="list"',  # docutils, around citations: its children are not list items
+    ' role="doc-biblioentry"',  # deprecated
+)
+# The corner of a table that has headers on two sides: nothing is there to be a header of.
+EMPTY_HEADER = re.compile(r"<th( [^>]*)?>\s*(?:<p>\s*</p>\s*)?</th>")
+
 
 def copy_mathjax(app: Sphinx) -> None:
     """Copy the needed parts of MathJax into the site, before the pages are written."""
@@ -70,10 +80,14 @@ def drop_thebe(app: Sphinx) -> None:
                 app.disconnect(listener.id)
 
 
-def drop_thebe_style(
+def mend_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Leave out the style sheet, too, that Thebe registers at once."""
+    """Leave out Thebe's style sheet, anchors that repeat, roles and headers that do not fit."""
+    body = context.get("body", "")
+    for unwanted in UNWANTED:
+        body = body.replace(unwanted, "")
+    context["body"] = EMPTY_HEADER.sub(r"<td\1></td>", body)
     context["css_files"] = [
         sheet for sheet in context.get("css_files", []) if "sphinx-thebe" not in str(sheet.filename)
     ]
@@ -160,5 +174,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", use_own_mathjax)
     app.connect("builder-inited", copy_mathjax)
     app.connect("builder-inited", share_html_handlers)
-    app.connect("html-page-context", drop_thebe_style, priority=900)
+    app.connect("html-page-context", mend_page, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

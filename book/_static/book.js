@@ -37,12 +37,16 @@
       icon.setAttribute("aria-hidden", "true");
       icon.querySelectorAll("title").forEach((title) => title.remove());
       icon.removeAttribute("aria-labelledby");
+      icon.removeAttribute("title"); // from which the icon font would make a title later
     });
   }
 
   function start() {
     placeLogo();
     nameControls();
+    // The icon font replaces icons when it finds the time.
+    const observer = new MutationObserver(nameControls);
+    all(".theme-switch-button", (button) => observer.observe(button, { childList: true }));
     markScrollers();
     window.addEventListener("resize", markScrollers);
     if (window.MathJax && window.MathJax.startup && window.MathJax.startup.promise) {

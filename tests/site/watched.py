@@ -41,11 +41,12 @@ class Watched:
         self.errors: list[str] = []
         page.on("request", lambda request: self._request(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on(
-            "console",
-            lambda line: self.errors.append(line.text) if line.type == "error" else None,
-        )
+        page.on("console", lambda line: self._line(line.type, f"{line.text} {line.location}"))
         page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url}"))
+
+    def _line(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.errors.append(text)
 
     def _request(self, url: str) -> None:
         if not url.startswith((f"{self.server}/", "file:", "data:", "blob:", "about:")):
