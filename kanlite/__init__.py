@@ -26,7 +26,7 @@ from kanlite.optim import LevenbergMarquardt
 from kanlite.penalties import Penalty
 from kanlite.persistence import load, save
 from kanlite.refinement import change_basis, refine
-from kanlite.training import History, fit
+from kanlite.training import History, fit, fit_coarse_to_fine
 
 if TYPE_CHECKING:
     from kanlite.plotting import plot_basis, plot_edge, plot_kan
@@ -52,6 +52,7 @@ __all__ = [
     "explain",
     "find_cell",
     "fit",
+    "fit_coarse_to_fine",
     "insert_knots",
     "load",
     "plot_basis",

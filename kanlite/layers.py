@@ -133,6 +133,7 @@ class KANLayer(nn.Module):
         self.coef = nn.Parameter(empty(n, self.basis.num_basis, m))
         self.residual_weight = None if residual is None else nn.Parameter(empty(n, m))
         self.bias = nn.Parameter(empty(m)) if bias else None
+        self.init: Init = init
         self.reset_parameters(init, generator=generator)
 
     @torch.no_grad()

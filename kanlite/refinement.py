@@ -73,11 +73,22 @@ def refine(model: M, num_intervals: int) -> M:
 
     Book: its own chapter, *Refining a spline*, is to come.
     """
+    finer, misfit = refined(model, num_intervals)
+    if misfit > 0:
+        warnings.warn(
+            f"{num_intervals} intervals do not nest with those of the model: its edge functions "
+            f"were fit, with a relative error of up to {misfit:.1e}",
+            stacklevel=2,
+        )
+    return finer
+
+
+def refined(model: M, num_intervals: int) -> tuple[M, float]:
+    """:func:`refine` without its warning: the new model, and the largest relative misfit."""
     if num_intervals < 1:
         raise ValueError(f"num_intervals must be at least 1, got {num_intervals}")
-    refined = copy.deepcopy(model)
-    misfits = []
-    for number, layer in enumerate(edge_layers(refined)):
+    finer, misfit = copy.deepcopy(model), 0.0
+    for number, layer in enumerate(edge_layers(finer)):
         if not isinstance(layer.basis, BSpline):
             raise ValueError(
                 f"model must have B-splines to be refined, got {type(layer.basis).__name__} in "
@@ -87,14 +98,8 @@ def refine(model: M, num_intervals: int) -> M:
         if num_intervals % old.num_intervals == 0:
             _replace_basis_(layer, new, nested_change(old, new))
         else:
-            misfits.append(_replace_basis_(layer, new, fitted_change(old, new)))
-    if misfits and max(misfits) > 0:
-        warnings.warn(
-            f"{num_intervals} intervals do not nest with those of the model: its edge functions "
-            f"were fit, with a relative error of up to {max(misfits):.1e}",
-            stacklevel=2,
-        )
-    return refined
+            misfit = max(misfit, _replace_basis_(layer, new, fitted_change(old, new)))
+    return finer, misfit
 
 
 def change_basis(model: nn.Module, basis: Basis | Callable[[int], Basis]) -> Changed:

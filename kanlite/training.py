@@ -12,29 +12,35 @@ Glossary
 
 from __future__ import annotations
 
+import copy
+import itertools
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
+from kanlite.edges import edge_layers
 from kanlite.layers import KANLayer
+from kanlite.optim import LevenbergMarquardt
+from kanlite.penalties import Penalty
 from kanlite.persistence import BROKEN, read_file, write_file
-from kanlite.refinement import adapt_knots_
+from kanlite.refinement import adapt_knots_, refine, refined
 
-__all__ = ["History", "fit"]
+__all__ = ["History", "fit", "fit_coarse_to_fine"]
 
+M = TypeVar("M", bound=nn.Module)
 Pair = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-Penalty = Callable[[nn.Module, Tensor], Tensor]
+PenaltyFunction = Callable[[nn.Module, Tensor], Tensor]
 
 
 @dataclass
@@ -59,12 +65,12 @@ def fit(
     model: nn.Module,
     data: Pair | Iterable[Pair],
     *,
-    optimizer: Literal["adam", "lbfgs"] | OptimizerFactory = "adam",
+    optimizer: Literal["adam", "lbfgs", "lm"] | OptimizerFactory = "adam",
     steps: int = 1000,
     loss: Literal["mse", "cross_entropy"] | Loss = "mse",
     batch_size: int | None = None,
     validation: Pair | None = None,
-    penalty: Penalty | None = None,
+    penalty: PenaltyFunction | None = None,
     adapt_knots: bool = True,
     generator: torch.Generator | None = None,
     progress: bool | Literal["auto"] = "auto",
@@ -81,15 +87,19 @@ def fit(
     Args:
         model: Any module; what has B-spline layers can have its knots adapted.
         data: Tensors (x, y) on one device, or any re-iterable of such pairs: a DataLoader, a list.
-        optimizer: "adam" (learning rate 0.01), "lbfgs" (full batches only), or a callable
-            from parameters to an optimizer, for example
-            ``lambda p: torch.optim.AdamW(p, lr=1e-3)``.
-        steps: Number of parameter updates, at least 1.
+        optimizer: "adam" (learning rate 0.01), "lbfgs", "lm" (Levenberg-Marquardt, the choice
+            for regression with up to a few thousand parameters), or a callable from parameters
+            to an optimizer, for example ``lambda p: torch.optim.AdamW(p, lr=1e-3)``. The second
+            and the third need full batches.
+        steps: Number of parameter updates, at least 1. "lm" stops before when nothing lowers
+            the loss any more.
         loss: "mse" (y shaped like the prediction), "cross_entropy" (y of class indices), or a
-            callable (prediction, target) -> scalar.
+            callable (prediction, target) -> scalar. With "lm": "mse", or a callable that gives
+            the residuals of one sample, whose mean square is the loss.
         batch_size: Samples per step, drawn anew each epoch; all of them if None. For tensors only.
         validation: Tensors (x, y) to watch; they influence nothing.
-        penalty: A callable (model, x) -> scalar that is added to the loss.
+        penalty: A callable (model, x) -> scalar that is added to the loss, such as
+            :class:`kanlite.Penalty`. "lm" takes the latter's smoothness alone.
         adapt_knots: Whether B-spline domains follow the activations, at steps 0, 1, 2, 4, 8, ...
             of the first half (see :func:`kanlite.refinement.adapt_knots_`). The optimizer
             forgets its moments when they move.
@@ -126,7 +136,7 @@ def fit(
     run = _Run(
         model=model,
         batches=_batches(data, batch_size, generator),
-        optimizer=_optimizer(optimizer, model, data, batch_size),
+        optimizer=_optimizer(optimizer, model, penalty, _is_full_batch(data, batch_size)),
         loss=_loss(loss),
         penalty=penalty,
         validation=None if validation is None else _checked_pair(validation, "validation"),
@@ -137,14 +147,109 @@ def fit(
         run.restore(checkpoint)
     started = time.perf_counter() - run.history.seconds
     with _progress_bar(progress, steps, run.step) as bar:
-        while run.step < steps:
+        while not run.is_done():
             run.advance()
             run.history.seconds = time.perf_counter() - started
-            if checkpoint is not None and (run.step % checkpoint_every == 0 or run.step == steps):
+            if checkpoint is not None and (run.step % checkpoint_every == 0 or run.is_done()):
                 run.save(checkpoint)
             bar.set_postfix(loss=f"{run.history.train_loss[-1]:.3g}", refresh=False)
             bar.update()
     return run.history
+
+
+def fit_coarse_to_fine(
+    model: M,
+    data: Pair,
+    *,
+    num_intervals: Sequence[int],
+    restarts: int = 1,
+    steps: int = 50,
+    optimizer: Literal["adam", "lbfgs", "lm"] | OptimizerFactory = "lm",
+    loss: Literal["mse", "cross_entropy"] | Loss = "mse",
+    validation: Pair | None = None,
+    penalty: PenaltyFunction | None = None,
+    adapt_knots: bool = True,
+    generator: torch.Generator | None = None,
+    progress: bool | Literal["auto"] = "auto",
+) -> tuple[M, History]:
+    """Train on a coarse grid first, then refine and go on, grid by grid.
+
+    A coarse grid has few bad minima and is cheap, so the restarts happen there: each but the
+    first draws new weights, and the best one by validation loss (by training loss, if there are
+    no validation data) is refined. Finer grids start from the function that the coarser one has
+    found; they keep it exactly where the number of intervals is a multiple of the one before.
+
+    Args:
+        model: A module with KAN layers on B-splines; it is not changed.
+        data: Tensors (x, y).
+        num_intervals: Numbers of intervals to go through, increasing.
+        restarts: Trainings on the first grid, at least 1.
+        steps: Parameter updates on each grid, at least 1.
+        optimizer, loss, validation, penalty, adapt_knots, generator, progress: As in
+            :func:`fit`; the generator also draws the new weights of restarts.
+
+    Returns:
+        The trained model, and the history of the winner over all grids.
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+        FloatingPointError: If a training stops because something is not finite.
+
+    Example:
+        >>> import kanlite as kl
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x = 2 * torch.rand(500, 2, generator=g, dtype=torch.float64) - 1
+        >>> model = kl.KAN([2, 2, 1], kl.BSpline(), residual=None, generator=g).double()
+        >>> y = x[:, :1] * x[:, 1:]
+        >>> model, history = fit_coarse_to_fine(model, (x, y), num_intervals=[2, 4, 8])
+        >>> history.train_loss[-1] < 1e-9
+        True
+
+    Book: *A KAN layer*; its own chapter is to come.
+    """
+    _check_numbers(restarts=restarts, steps=steps)
+    grids = list(num_intervals)
+    if not grids or any(after <= before for before, after in itertools.pairwise(grids)):
+        raise ValueError(f"num_intervals must be increasing and not empty, got {grids}")
+
+    def train(candidate: M) -> tuple[M, History]:
+        return candidate, fit(
+            candidate,
+            data,
+            optimizer=optimizer,
+            steps=steps,
+            loss=loss,
+            validation=validation,
+            penalty=penalty,
+            adapt_knots=adapt_knots,
+            generator=generator,
+            progress=progress,
+        )
+
+    coarse, _ = refined(model, grids[0])
+    trained = [train(_redrawn(coarse, generator, keep=not n)) for n in range(restarts)]
+    best, history = min(trained, key=lambda pair: _last_loss(pair[1]))
+    for grid in grids[1:]:
+        best, later = train(refine(best, grid))
+        done = len(history.train_loss)
+        history.train_loss += later.train_loss
+        history.validation_loss += later.validation_loss
+        history.validation_steps += [done + step for step in later.validation_steps]
+        history.seconds += later.seconds
+    return best, history
+
+
+def _redrawn(model: M, generator: torch.Generator | None, *, keep: bool) -> M:
+    """A copy of a model, with its own weights or new ones."""
+    copied = copy.deepcopy(model)
+    if not keep:
+        for layer in edge_layers(copied):
+            layer.reset_parameters(layer.init, generator=generator)
+    return copied
+
+
+def _last_loss(history: History) -> float:
+    return (history.validation_loss or history.train_loss)[-1]
 
 
 @dataclass
@@ -153,9 +258,9 @@ class _Run:
 
     model: nn.Module
     batches: _Batches
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | LevenbergMarquardt
     loss: Loss
-    penalty: Penalty | None
+    penalty: PenaltyFunction | None
     validation: Pair | None
     adapt_knots: bool
     steps: int
@@ -165,12 +270,17 @@ class _Run:
     def __post_init__(self) -> None:
         self.good = {name: value.clone() for name, value in self.model.state_dict().items()}
 
+    def is_done(self) -> bool:
+        """Whether no step is left to do."""
+        stuck = isinstance(self.optimizer, LevenbergMarquardt) and self.optimizer.converged
+        return self.step >= self.steps or stuck
+
     def advance(self) -> None:
         """One parameter update; if anything goes wrong, the model is as it was before it."""
         stride = max(1, self.steps // 100)
         try:
             self._update(*self._to_model(*self.batches.next()))
-            if self.validation is not None and (self.step % stride == 0 or self.step == self.steps):
+            if self.validation is not None and (self.step % stride == 0 or self.is_done()):
                 self._validate(self.validation)
         except BaseException:
             self.model.load_state_dict(self.good)
@@ -179,11 +289,32 @@ class _Run:
     def _update(self, x: Tensor, y: Tensor) -> None:
         if self.adapt_knots and self.step <= self.steps // 2 and _is_power_of_two(self.step):
             self._adapt(x)
+        if isinstance(self.optimizer, LevenbergMarquardt):
+            self._second_order(self.optimizer, x, y)
+        else:
+            self._first_order(self.optimizer, x, y)
+        self.step += 1
+        if self.step == self.steps:  # no next loss will tell
+            for name, parameter in self.model.named_parameters():
+                self._check(parameter, name)
+
+    def _second_order(self, optimizer: LevenbergMarquardt, x: Tensor, y: Tensor) -> None:
+        self._remember()
+        try:
+            if self.loss is _mse:
+                value = optimizer.step(x, y)
+            else:
+                value = optimizer.step_residual(lambda f, a, b: self.loss(f(a), b), x, y)
+        except FloatingPointError as error:
+            raise self._stopped(str(error)) from error
+        self.history.train_loss.append(value)
+
+    def _first_order(self, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
         evaluations = 0
 
         def closure() -> Tensor:
             nonlocal evaluations
-            self.optimizer.zero_grad()
+            optimizer.zero_grad()
             value = self._objective(x, y)
             if evaluations == 0:
                 self._check(value, "the loss")
@@ -197,11 +328,7 @@ class _Run:
             evaluations += 1
             return value
 
-        self.optimizer.step(closure)  # type: ignore[arg-type]
-        self.step += 1
-        if self.step == self.steps:  # no next loss will tell
-            for name, parameter in self.model.named_parameters():
-                self._check(parameter, name)
+        optimizer.step(closure)  # type: ignore[arg-type]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything that the next step depends on."""
@@ -259,7 +386,7 @@ class _Run:
             moved = adapt_knots_(self.model, x)
         except FloatingPointError as error:
             raise self._stopped(str(error)) from error
-        if moved:
+        if moved and isinstance(self.optimizer, torch.optim.Optimizer):
             self.optimizer.state.clear()  # moments of coefficients that have changed meaning
 
     def _validate(self, data: Pair) -> None:
@@ -268,11 +395,13 @@ class _Run:
         try:
             with torch.no_grad():
                 x, y = self._to_model(*data)
-                value = self.loss(self.model(x), y).item()
+                value = self.loss(self.model(x), y)
+                if isinstance(self.optimizer, LevenbergMarquardt):
+                    value = value.square().mean() if value.dim() else value
         finally:
             for module, mode in training.items():
                 module.training = mode
-        self.history.validation_loss.append(value)
+        self.history.validation_loss.append(value.item())
         self.history.validation_steps.append(self.step)
 
     def _to_model(self, x: Tensor, y: Tensor) -> Pair:
@@ -478,9 +607,9 @@ def _loss(loss: str | Loss) -> Loss:
 def _optimizer(
     optimizer: str | OptimizerFactory,
     model: nn.Module,
-    data: Pair | Iterable[Pair],
-    batch_size: int | None,
-) -> torch.optim.Optimizer:
+    penalty: PenaltyFunction | None,
+    full_batch: bool,
+) -> torch.optim.Optimizer | LevenbergMarquardt:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise ValueError("model must have parameters to train, got none")
@@ -488,22 +617,42 @@ def _optimizer(
         return optimizer(parameters)
     if optimizer == "adam":
         return torch.optim.Adam(parameters, lr=0.01)
-    if optimizer == "lbfgs":
-        full = batch_size is None and (
-            isinstance(data, tuple) or (isinstance(data, Sized) and len(data) == 1)
+    if optimizer not in ("lbfgs", "lm"):
+        raise ValueError(
+            f"optimizer must be 'adam', 'lbfgs', 'lm' or a callable, got {optimizer!r}"
         )
-        if not full:
-            raise ValueError('optimizer="lbfgs" needs full batches: pass tensors, batch_size=None')
-        return torch.optim.LBFGS(
-            parameters,
-            max_iter=1,
-            max_eval=26,  # the line search lives on what one evaluation leaves of these
-            history_size=100,
-            tolerance_grad=0.0,
-            tolerance_change=0.0,
-            line_search_fn="strong_wolfe",
+    if not full_batch:
+        raise ValueError(
+            f'optimizer="{optimizer}" needs full batches: pass tensors, batch_size=None'
         )
-    raise ValueError(f"optimizer must be 'adam', 'lbfgs' or a callable, got {optimizer!r}")
+    if optimizer == "lm":
+        return LevenbergMarquardt(model, smoothness=_smoothness(penalty))
+    return torch.optim.LBFGS(
+        parameters,
+        max_iter=1,
+        max_eval=26,  # the line search lives on what one evaluation leaves of these
+        history_size=100,
+        tolerance_grad=0.0,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+
+def _smoothness(penalty: PenaltyFunction | None) -> float:
+    """The one penalty that is a sum of squares of linear functions of the parameters."""
+    if penalty is None:
+        return 0.0
+    if not isinstance(penalty, Penalty) or penalty.magnitude or penalty.entropy:
+        raise ValueError(
+            f'penalty must be a kanlite.Penalty with smoothness alone for optimizer="lm", '
+            f'got {penalty}: use "adam" or "lbfgs" for others'
+        )
+    return penalty.smoothness
+
+
+def _is_full_batch(data: Pair | Iterable[Pair], batch_size: int | None) -> bool:
+    one_batch = isinstance(data, tuple) or (isinstance(data, Sized) and len(data) == 1)
+    return batch_size is None and one_batch
 
 
 def _layout(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
