@@ -9,7 +9,9 @@ torch.Size([4, 1])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kanlite import variants
 from kanlite._version import __version__
+from kanlite.baselines import MLP, Flops, count_flops, count_parameters, match_width
 from kanlite.bases import Basis, BSpline
 from kanlite.bspline import (
     bspline_basis,
@@ -23,10 +25,13 @@ from kanlite.edges import edge_inputs, edge_layers, edge_scales, edge_values
 from kanlite.inspection import explain
 from kanlite.layers import KAN, KANLayer
 from kanlite.optim import LevenbergMarquardt
+from kanlite.other_bases import Chebyshev, Fourier, GaussianRBF, Rational, ReflectionalSwitch
 from kanlite.penalties import Penalty
 from kanlite.persistence import load, save
 from kanlite.refinement import change_basis, refine
+from kanlite.superposition import InnerSums, Superposition, inner_function, inner_grid, superpose
 from kanlite.training import History, fit, fit_coarse_to_fine
+from kanlite.variants import Multiply
 
 if TYPE_CHECKING:
     from kanlite.plotting import plot_basis, plot_edge, plot_kan
@@ -36,15 +41,27 @@ _LAZY = dict.fromkeys(("plot_basis", "plot_edge", "plot_kan"), "kanlite.plotting
 
 __all__ = [
     "KAN",
+    "MLP",
     "BSpline",
     "Basis",
+    "Chebyshev",
+    "Flops",
+    "Fourier",
+    "GaussianRBF",
     "History",
+    "InnerSums",
     "KANLayer",
     "LevenbergMarquardt",
+    "Multiply",
     "Penalty",
+    "Rational",
+    "ReflectionalSwitch",
+    "Superposition",
     "__version__",
     "bspline_basis",
     "change_basis",
+    "count_flops",
+    "count_parameters",
     "edge_inputs",
     "edge_layers",
     "edge_scales",
@@ -53,16 +70,21 @@ __all__ = [
     "find_cell",
     "fit",
     "fit_coarse_to_fine",
+    "inner_function",
+    "inner_grid",
     "insert_knots",
     "load",
+    "match_width",
     "plot_basis",
     "plot_edge",
     "plot_kan",
     "quantile_knots",
     "refine",
     "save",
+    "superpose",
     "to_scipy",
     "uniform_knots",
+    "variants",
 ]
 
 

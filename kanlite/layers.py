@@ -128,7 +128,6 @@ class KANLayer(nn.Module):
             )
         self.normalize = normalize and _build(normalize, nn.Module, in_features, "normalize")
         self.residual = residual
-        self._residual = RESIDUALS[residual] if isinstance(residual, str) else residual
         n, m, empty = in_features, out_features, self.basis.low.new_empty  # in the basis's dtype
         self.coef = nn.Parameter(empty(n, self.basis.num_basis, m))
         self.residual_weight = None if residual is None else nn.Parameter(empty(n, m))
@@ -197,6 +196,10 @@ class KANLayer(nn.Module):
             math.sqrt(basis_share * variance / (self.in_features * through_basis)),
             math.sqrt((1 - basis_share) * variance / (self.in_features * through_residual)),
         )
+
+    @property
+    def _residual(self) -> Function | None:
+        return RESIDUALS[self.residual] if isinstance(self.residual, str) else self.residual
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs: (..., in_features) -> (..., out_features)."""

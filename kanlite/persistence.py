@@ -19,13 +19,17 @@ from kanlite._version import __version__
 from kanlite.bases import Basis, BSpline
 from kanlite.bspline import check_knots
 from kanlite.layers import KAN, KANLayer
+from kanlite.other_bases import Chebyshev, Fourier, GaussianRBF, Rational, ReflectionalSwitch
 
 __all__ = ["load", "read_file", "save", "write_file"]
 
 VERSION = 1
 # What using the content of a file can raise where it is not what it should be.
 BROKEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-BASES: dict[str, type[Basis]] = {"BSpline": BSpline}
+BASES: dict[str, type[Basis]] = {
+    kind.__name__: kind
+    for kind in (BSpline, Chebyshev, Fourier, GaussianRBF, Rational, ReflectionalSwitch)
+}
 
 
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:

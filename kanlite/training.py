@@ -20,7 +20,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast
+from operator import length_hint
+from typing import Any, Literal, TypeGuard, TypeVar, cast
 
 import torch
 import torch.nn.functional as nnf
@@ -59,6 +60,16 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     validation_steps: list[int] = field(default_factory=list)
     seconds: float = 0.0
+
+    def followed_by(self, later: History) -> History:
+        """The history of this training and of the one that went on from it."""
+        done = len(self.train_loss)
+        return History(
+            self.train_loss + later.train_loss,
+            self.validation_loss + later.validation_loss,
+            self.validation_steps + [done + step for step in later.validation_steps],
+            self.seconds + later.seconds,
+        )
 
 
 def fit(
@@ -231,11 +242,7 @@ def fit_coarse_to_fine(
     best, history = min(trained, key=lambda pair: _last_loss(pair[1]))
     for grid in grids[1:]:
         best, later = train(refine(best, grid))
-        done = len(history.train_loss)
-        history.train_loss += later.train_loss
-        history.validation_loss += later.validation_loss
-        history.validation_steps += [done + step for step in later.validation_steps]
-        history.seconds += later.seconds
+        history = history.followed_by(later)
     return best, history
 
 
@@ -539,7 +546,7 @@ _Batches = _TensorBatches | _LoaderBatches
 def _batches(
     data: Pair | Iterable[Pair], batch_size: int | None, generator: torch.Generator | None
 ) -> _Batches:
-    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+    if _is_pair(data):
         return _TensorBatches(_checked_pair(data, "data"), batch_size, generator)
     if isinstance(data, Tensor) or not isinstance(data, Iterable):
         raise ValueError(
@@ -548,6 +555,10 @@ def _batches(
     if batch_size is not None:
         raise ValueError(f"batch_size must be None where data come in batches, got {batch_size}")
     return _LoaderBatches(cast(Iterable[Pair], data))
+
+
+def _is_pair(data: Pair | Iterable[Pair]) -> TypeGuard[Pair]:
+    return isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor)
 
 
 def _checked_pair(pair: Pair, name: str) -> Pair:
@@ -651,8 +662,9 @@ def _smoothness(penalty: PenaltyFunction | None) -> float:
 
 
 def _is_full_batch(data: Pair | Iterable[Pair], batch_size: int | None) -> bool:
-    one_batch = isinstance(data, tuple) or (isinstance(data, Sized) and len(data) == 1)
-    return batch_size is None and one_batch
+    if _is_pair(data):
+        return batch_size is None
+    return isinstance(data, Sized) and length_hint(data, 0) == 1  # a loader may have no length
 
 
 def _layout(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -1,11 +1,12 @@
 """What is remembered between runs, and when it is forgotten."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tools import build_book, execution, validate
+from tools import build_book, execution, once, validate
 from tools.environment import GPU_ONLY
 from tools.sources import shared_hash, site_hash
 
@@ -94,3 +95,25 @@ def test_a_failing_notebook_is_reported(write_source: Callable[[str], Path]) -> 
 def test_what_only_a_gpu_needs_is_not_pinned(name: str) -> None:
     assert GPU_ONLY.match(name)
     assert not GPU_ONLY.match("torch==2.13.0")
+
+
+def test_a_command_that_succeeded_runs_again_only_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, log = tmp_path / "file", tmp_path / "log"
+    monkeypatch.setattr(once, "BUILD", tmp_path / "_build")
+    monkeypatch.setattr(once, "repository_files", lambda: [file])
+    monkeypatch.delenv("AGAIN", raising=False)
+
+    def runs(status: int = 0) -> bool:
+        log.unlink(missing_ok=True)
+        program = f"open({str(log)!r}, 'w'); raise SystemExit({status})"
+        assert once.once("try", [sys.executable, "-c", program]) in (0, status)
+        return log.exists()
+
+    file.write_text("one", encoding="utf-8")
+    assert [runs(status=1), runs(), runs()] == [True, True, False]
+    file.write_text("two", encoding="utf-8")
+    assert [runs(), runs()] == [True, False]
+    monkeypatch.setenv("AGAIN", "yes")
+    assert runs()

@@ -123,7 +123,9 @@ def test_random_numbers_are_left_alone(model: kl.KAN, path: Path) -> None:
 
 def test_an_existing_file_is_replaced(model: kl.KAN, path: Path) -> None:
     path.write_bytes(b"something old")
-    kl.save(model, path)
+    with open(path, "rb") as reader:
+        kl.save(model, path)
+        assert reader.read() == b"something old", "who reads the old file must never see half a new"
     assert same_state(kl.load(path), model)
     assert os.listdir(path.parent) == ["model.pt"]
 
@@ -177,6 +179,7 @@ class MyLayer(kl.KANLayer):
             "cannot describe a BatchNorm1d",
         ),
     ],
+    ids=["custom residual", "other module", "subclass", "other normalization"],
 )
 def test_what_a_file_cannot_describe_is_refused(
     make: Callable[[], nn.Module], message: str, path: Path

@@ -1,0 +1,351 @@
+"""Formulas: candidates that keep their promises, fits that find their constants, whole networks."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import kanlite as kl
+from kanlite.symbolic import (
+    CANDIDATES,
+    AffineFit,
+    Candidate,
+    Formula,
+    fit_affine,
+    has_structure,
+    suggest,
+    to_formula,
+)
+from tests.helpers import default_dtype, seeded, uniform
+
+sympy = pytest.importorskip("sympy")
+NAMED = {candidate.name: candidate for candidate in CANDIDATES}
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    with default_dtype(torch.float64):
+        yield
+
+
+def inside(candidate: Candidate, count: int = 40) -> Tensor:
+    """Points well inside a candidate's domain."""
+    low, high = candidate.domain
+    low, high = (max(low, -2.0), min(high, 2.0))
+    return torch.linspace(low, high, count + 2)[1:-1]
+
+
+def trained(widths: list[int], x: Tensor, y: Tensor, seed: int = 0) -> kl.KAN:
+    """A network that fits very well, by second-order steps on finer and finer knots."""
+    low, high = float(x.min()), float(x.max())
+    model = kl.KAN(widths, kl.BSpline(4, low=low, high=high), residual=None, generator=seeded(seed))
+    for intervals in (4, 8, 16):
+        model = kl.refine(model, intervals)
+        for smoothness in (1e-4, 1e-6, 1e-9):
+            optimizer = kl.LevenbergMarquardt(model, smoothness=smoothness)
+            for _ in range(12):
+                kl.refinement.adapt_knots_(model, x)
+                optimizer.step(x, y)
+    return model
+
+
+# Candidates ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
+def test_both_definitions_agree(candidate: Candidate) -> None:
+    x = inside(candidate)
+    function = sympy.lambdify(sympy.Symbol("x"), sympy.sympify(candidate.expression), "numpy")
+    assert torch.allclose(candidate.function(x), torch.as_tensor(function(x.numpy())), rtol=1e-12)
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
+def test_what_can_be_undone_can_be_undone(candidate: Candidate) -> None:
+    f, x = candidate.function, inside(candidate)
+    if candidate.scale == "multiplies":
+        assert torch.allclose(f(0.3 * x), candidate.value(0.3) / candidate.value(1.0) * f(x))
+    if candidate.scale == "adds":
+        assert torch.allclose(f(0.3 * x), f(x) + candidate.value(0.3) - candidate.value(1.0))
+    if candidate.shift == "multiplies":
+        assert torch.allclose(f(x + 0.3), candidate.value(0.3) / candidate.value(0.0) * f(x))
+    if candidate.shift == "adds":
+        assert torch.allclose(f(x + 0.3), f(x) + candidate.value(0.3) - candidate.value(0.0))
+    if candidate.parity:
+        assert torch.allclose(f(-x), f(x) if candidate.parity == "even" else -f(x))
+    if candidate.period:
+        assert torch.allclose(f(x + candidate.period), f(x))
+
+
+def test_bad_candidates_are_refused() -> None:
+    with pytest.raises(ValueError, match="complexity must be finite and at least 0, got -1"):
+        Candidate("f", torch.sin, "sin(x)", -1)
+    with pytest.raises(ValueError, match="domain must be an interval low < high"):
+        Candidate("f", torch.sin, "sin(x)", 1, (1.0, 1.0))
+
+
+# One edge ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_disguised_function_is_found(candidate: Candidate, seed: int) -> None:
+    x = uniform(300, low=-0.8, high=1.3, seed=seed)
+    low, high = max(candidate.domain[0], -2.5), min(candidate.domain[1], 2.5)
+    left, right = torch.tensor([0.06, 0.4]) + uniform(2, low=0, high=0.3, seed=seed)
+    ends = low + (high - low) * torch.stack([left, right + 0.2])
+    a = (ends[1] - ends[0]) / 2.1
+    y = -2.5 * candidate.function(a * (x + 0.8) + ends[0]) + 7
+    fit = fit_affine(x, y, candidate)
+    assert 1 - fit.r2 < 1e-12
+    assert torch.allclose(fit(candidate, x), y, atol=1e-5)
+    argument = fit.a * x + fit.b
+    assert candidate.domain[0] < argument.min()
+    assert argument.max() < candidate.domain[1]
+
+
+def test_constants_of_a_sine_are_exact() -> None:
+    x = uniform(200)
+    a, b, c, d, r2 = fit_affine(x, 3 * torch.sin(5 * x + 0.5) - 1, NAMED["sin"])
+    assert a == pytest.approx(5, abs=1e-7)
+    assert c * math.sin(b) == pytest.approx(3 * math.sin(0.5), abs=1e-6)
+    assert d == pytest.approx(-1, abs=1e-7)
+    assert r2 == pytest.approx(1)
+
+
+def test_weights_choose_the_samples() -> None:
+    x = uniform(200)
+    y = torch.where(x > 0, x**2, 5.0)
+    fit = fit_affine(x, y, NAMED["x^2"], weight=(x > 0).double())
+    assert torch.allclose(fit(NAMED["x^2"], x[x > 0]), y[x > 0], atol=1e-6)
+
+
+def test_the_scale_of_a_fit_does_not_matter() -> None:
+    x = uniform(200, low=0.5, high=2.0)
+    y = torch.log(x)
+    plain, scaled = (fit_affine(s * x, t * y, NAMED["log"]) for s, t in ((1, 1), (1e6, 1e-9)))
+    assert plain.r2 == pytest.approx(scaled.r2, abs=1e-9)
+    assert scaled.c == pytest.approx(1e-9, rel=1e-4)
+
+
+def test_a_constant_has_no_shape() -> None:
+    assert fit_affine(uniform(20), torch.full((20,), 3.0), NAMED["sin"]) == AffineFit(1, 0, 0, 3, 1)
+
+
+def test_bad_samples_are_refused() -> None:
+    x = uniform(10)
+    with pytest.raises(ValueError, match="must have one shape"):
+        fit_affine(x, x[:5], NAMED["x"])
+    with pytest.raises(ValueError, match="x and y must be finite"):
+        fit_affine(x, x / 0, NAMED["x"])
+    with pytest.raises(ValueError, match="x must vary, got 1.0 only"):
+        fit_affine(torch.ones(10), x, NAMED["x"])
+    for bad in (-torch.ones(10), torch.zeros(10)):
+        with pytest.raises(ValueError, match="weight must be finite, not negative"):
+            fit_affine(x, x, NAMED["x"], weight=bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("x", -1, 1), ("x^2", -1, 1), ("sin", -3, 3), ("exp", -2, 2), ("log", 0.1, 3), ("1/x", 0.3, 2),
+     ("sqrt", 0.01, 2), ("tanh", -2, 2), ("gaussian", -2, 2), ("arctanh", -0.9, 0.9), ("abs", -1, 1)],
+)  # fmt: skip
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_the_right_function_is_suggested(name: str, low: float, high: float, noise: float) -> None:
+    x = uniform(300, low=low, high=high)
+    y = NAMED[name].function(x)
+    if noise:  # what a spline makes of noisy samples: a smooth error
+        y = y + noise * y.std() * torch.sin(6 * x / (high - low) + 1)
+    best = suggest(x, y, floor=max(noise, 1e-6))[0]
+    assert best.candidate.name == name
+
+
+def test_a_noisy_sine_stays_a_sine() -> None:
+    x = uniform(500)
+    y = torch.sin(3 * x) + 0.05 * torch.randn(500, generator=seeded())
+    best = suggest(x, y, floor=0.05)[0]
+    assert best.candidate.name == "sin"
+    assert best.fit.a == pytest.approx(3, abs=0.1)
+
+
+def test_even_a_weak_edge_is_never_a_constant() -> None:
+    x = uniform(100)
+    for s in suggest(x, 1 + 1e-9 * torch.sin(3 * x)):
+        assert s.fit.c != 0
+
+
+def test_a_custom_candidate_is_one_line() -> None:
+    bump = Candidate("sech", lambda x: 1 / torch.cosh(x), "1/cosh(x)", complexity=3)
+    x = uniform(200, low=-3, high=3)
+    y = 2 / torch.cosh(1.5 * x - 0.3)
+    assert suggest(x, y, candidates=[*CANDIDATES, bump])[0].candidate is bump
+
+
+def test_bad_requests_for_suggestions_are_refused() -> None:
+    x = uniform(20)
+    with pytest.raises(ValueError, match="freedom and floor must be above 0, got 0"):
+        suggest(x, x, freedom=0)
+    with pytest.raises(ValueError, match="freedom and floor must be above 0, got 10 and 0"):
+        suggest(x, x, floor=0.0)
+    with pytest.raises(ValueError, match="at least 8, got"):
+        suggest(x[:7], x[:7])
+    with pytest.raises(ValueError, match="y must vary"):
+        suggest(x, torch.ones(20))
+
+
+# Whole networks ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def composed() -> tuple[kl.KAN, Tensor, Tensor]:
+    """exp(sin(pi x) + y^2), learned by [2, 1, 1]."""
+    with default_dtype(torch.float64):
+        x = uniform(600, 2)
+        y = torch.exp(torch.sin(math.pi * x[:, :1]) + x[:, 1:] ** 2)
+        return trained([2, 1, 1], x, y), x, y
+
+
+@pytest.fixture(scope="module")
+def read(composed: tuple[kl.KAN, Tensor, Tensor]) -> Formula:
+    with default_dtype(torch.float64):
+        return to_formula(*composed, names=["x", "y"])
+
+
+def test_the_formula_of_a_composition(read: Formula) -> None:
+    x, y = sympy.symbols("x y")
+    assert sympy.simplify(read.expr - sympy.exp(sympy.sin(sympy.pi * x) + y**2)) == 0
+    assert read.found
+    assert read.is_symbolic
+    assert read.rmse < 1e-12
+    assert read.relative_error < 1e-12 < read.model_error
+
+
+def test_the_table_has_a_row_for_each_edge(read: Formula) -> None:
+    assert [row.chosen for row in read.table] == ["sin", "x^2", "exp"]
+    assert [(row.layer, row.out_index, row.in_index) for row in read.table] == [
+        (0, 0, 0),
+        (0, 0, 1),
+        (1, 0, 0),
+    ]
+    for row in read.table:
+        assert row.runner_up != row.chosen
+        assert row.error < row.runner_up_error
+        assert row.runner_up in read.report()
+
+
+def test_a_formula_can_be_called(read: Formula, composed: tuple[kl.KAN, Tensor, Tensor]) -> None:
+    _, x, y = composed
+    assert torch.allclose(read(x), y, rtol=1e-12)
+    assert read(x.reshape(2, 300, 2)).shape == (2, 300, 1)
+    assert read(x.float()).dtype == torch.float32
+    with pytest.raises(ValueError, match="x must have last dimension 2"):
+        read(x[:, :1])
+
+
+def test_latex(read: Formula) -> None:
+    assert read.latex() == sympy.latex(read.expr)
+    assert r"\pi" in read.latex()
+
+
+def test_without_targets_the_model_is_read(composed: tuple[kl.KAN, Tensor, Tensor]) -> None:
+    model, x, _ = composed
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    formula = to_formula(model, x)
+    assert formula.found
+    assert [row.chosen for row in formula.table] == ["sin", "x^2", "exp"]
+    assert (formula(x) - model(x)).abs().max() < 1e-3
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_product_by_quarter_squares() -> None:
+    """Many networks compute x y: the simplest of them is read."""
+    x = uniform(500, 2)
+    y = x[:, :1] * x[:, 1:]
+    formula = to_formula(trained([2, 2, 1], x, y), x, y, names=["x", "y"])
+    assert formula.expr == sympy.Symbol("x") * sympy.Symbol("y")
+
+
+def test_several_outputs_noise_and_a_bare_layer() -> None:
+    x = uniform(800, 2)
+    clean = torch.stack([2 * x[:, 0] ** 2 - x[:, 1], torch.exp(x[:, 0]) / 3 + x[:, 1] ** 3], 1)
+    y = clean + 0.01 * torch.randn(clean.shape, generator=seeded())
+    layer = trained([2, 2], x, y)[0]
+    formula = to_formula(layer, x, y, names=["x", "y"])
+    u, v = sympy.symbols("x y")
+    assert formula.found
+    assert formula.expr == [2 * u**2 - v, sympy.exp(u) / 3 + v**3]
+    assert formula.latex().count("\n") == 1
+    assert 0.008 < formula.rmse < 0.012
+
+
+def test_constants_that_are_not_nice_have_significant_digits() -> None:
+    x = uniform(300, 1, low=0.5, high=2.0)
+    y = 1.234567e-7 * torch.log(x) + 4.56789e-7
+    formula = to_formula(trained([1, 1], x, 1e6 * y), x, 1e6 * y, digits=3)
+    numbers = sorted(float(n) for n in formula.expr.atoms(sympy.Float))
+    assert numbers == pytest.approx([0.123, 0.457], abs=1e-9)
+    assert formula.relative_error < 5e-3  # of what is shown
+
+
+def test_what_has_no_short_formula_is_said_to_have_none() -> None:
+    x = uniform(600, 1)
+    y = torch.special.bessel_j0(20 * x)
+    model = kl.KAN([1, 1], kl.BSpline(60), residual=None, generator=seeded())
+    optimizer = kl.LevenbergMarquardt(model)
+    for _ in range(5):
+        optimizer.step(x, y)
+    formula = to_formula(model, x, y)
+    assert not formula.found
+    assert not formula.is_symbolic
+    assert formula.table[0].numeric
+    assert "phi_0_0_0(x" in str(formula.expr)
+    assert torch.allclose(formula(x), model(x), atol=1e-3)
+    assert "no short formula found" in formula.report()
+
+
+def test_a_network_that_was_not_trained_enough_explains_nothing() -> None:
+    x = uniform(600, 2)
+    y = torch.sin(3 * x[:, :1]) * x[:, 1:]
+    model = trained([2, 1], x, y)  # no sum of functions of one variable comes near
+    assert not to_formula(model, x, y).found
+
+
+def test_edges_that_do_not_vary_are_constants() -> None:
+    x = uniform(300, 2)
+    y = x[:, :1] ** 2
+    model = trained([2, 1], x, y)
+    with torch.no_grad():
+        model[0].coef[1] = 0.25
+        model[0].coef[0] -= 0.25
+    formula = to_formula(model, x, y)
+    assert str(formula.expr) == "x1**2"
+    assert [row.chosen for row in formula.table] == ["x^2", "constant"]
+
+
+def test_residuals_with_and_without_structure() -> None:
+    x = uniform(500, 2)
+    noise = torch.randn(500, 1, generator=seeded())
+    assert has_structure(x, torch.sin(2 * x[:, :1]))
+    assert not has_structure(x, noise)
+    assert has_structure(x, 0.7 * noise + torch.sin(2 * x[:, :1]))
+
+
+def test_bad_arguments_are_refused() -> None:
+    model, x = kl.KAN([2, 1], kl.BSpline(), generator=seeded()), uniform(50, 2)
+    with pytest.raises(ValueError, match="model must be a KAN or a KANLayer, got Linear"):
+        to_formula(nn.Linear(2, 1), x)
+    with pytest.raises(ValueError, match="model must not normalize its inputs"):
+        to_formula(kl.KAN([2, 1], kl.BSpline(), normalize=nn.LayerNorm), x)
+    with pytest.raises(ValueError, match="at least 20 samples of 2 features"):
+        to_formula(model, x[:19])
+    with pytest.raises(ValueError, match="as many samples, got 50 and 49"):
+        to_formula(model, x, x[:49, :1])
+    with pytest.raises(ValueError, match="x and y must be finite"):
+        to_formula(model, x / 0)
+    with pytest.raises(ValueError, match="names must be 2 different names"):
+        to_formula(model, x, names=["x", "x"])
+    with pytest.raises(ValueError, match="tolerance must be finite and above 0, got 0"):
+        to_formula(model, x, tolerance=0.0)
+    with pytest.raises(ValueError, match=r"digits must be in \[1, 15\], got 0"):
+        to_formula(model, x, digits=0)
