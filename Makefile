@@ -4,7 +4,8 @@
 #   make test    every test
 #
 # Each makes the environment .venv by itself when it is not there or no longer what
-# requirements.txt says. `make` alone lists the other goals.
+# requirements.txt says. `make` alone lists the other goals. What passed is not run again
+# until a file changes; AGAIN=yes runs it anyway.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -12,9 +13,12 @@ PORT ?= 8000
 # https://download.pytorch.org/whl/cpu for machines without a GPU.
 TORCH_INDEX ?=
 export TORCH_INDEX
+AGAIN ?=
+export AGAIN
 export OMP_NUM_THREADS ?= 1
 
 RUN := .venv/bin/python
+BROWSER := $(or $(CHROME),$(shell command -v chromium || command -v chromium-browser || command -v google-chrome))
 CODE := kanlite tools tests benchmarks exercises book
 
 .DEFAULT_GOAL := help
@@ -53,11 +57,11 @@ types: environment ## static types of the package
 
 unit: environment ## unit tests, examples in docstrings, generated files in step
 	@echo "== unit tests"
-	@$(RUN) -m pytest -q -n 2 --doctest-modules kanlite exercises/checks tests --ignore=tests/site
+	@$(RUN) -m tools.once unit $(RUN) -m pytest -q -n 2 tests --ignore=tests/site
 
 nbval: environment ## notebooks that changed: every cell runs, checked outputs come again
 	@echo "== notebooks"
-	@$(RUN) -m tools.validate
+	@$(RUN) -m tools.validate $(if $(AGAIN),--all)
 
 site: environment ## the book with warnings as errors
 	@echo "== book"
@@ -65,7 +69,7 @@ site: environment ## the book with warnings as errors
 
 browser: site ## the built site in a browser
 	@echo "== browser"
-	@$(RUN) -m pytest -q -rs tests/site
+	@$(RUN) -m tools.once browser$(if $(BROWSER),,-missing) $(RUN) -m pytest -q -rs tests/site
 
 notebooks: environment ## everything that is generated: twins, student copies, ledger, links
 	@$(RUN) -m tools.address --write

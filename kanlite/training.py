@@ -219,9 +219,7 @@ def fit_coarse_to_fine(
     Book: *A KAN layer*; its own chapter is to come.
     """
     _check_numbers(restarts=restarts, steps=steps)
-    grids = list(num_intervals)
-    if not grids or any(after <= before for before, after in itertools.pairwise(grids)):
-        raise ValueError(f"num_intervals must be increasing and not empty, got {grids}")
+    grids = _increasing(num_intervals)
 
     def train(candidate: M) -> tuple[M, History]:
         return candidate, fit(
@@ -244,6 +242,13 @@ def fit_coarse_to_fine(
         best, later = train(refine(best, grid))
         history = history.followed_by(later)
     return best, history
+
+
+def _increasing(num_intervals: Sequence[int]) -> list[int]:
+    grids = list(num_intervals)
+    if not grids or any(after <= before for before, after in itertools.pairwise(grids)):
+        raise ValueError(f"num_intervals must be increasing and not empty, got {grids}")
+    return grids
 
 
 def _redrawn(model: M, generator: torch.Generator | None, *, keep: bool) -> M:

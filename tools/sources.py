@@ -7,6 +7,7 @@ it; a *student copy* is an exercise without its solutions, under ``exercises/stu
 import hashlib
 import os
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -109,18 +110,28 @@ def site_hash(root: Path = ROOT) -> str:
     return _hash(root, (*_SHARED, *_SITE))
 
 
+def repository_files(root: Path = ROOT) -> list[Path]:
+    """All files that are, or would be, committed."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    return sorted(path for name in listed.split("\0") if name and (path := root / name).is_file())
+
+
 def relative(path: Path, root: Path = ROOT) -> str:
     """A path as the repository's readers know it."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def _hash(root: Path, patterns: Iterable[str]) -> str:
-    """SHA-256 of the names and contents of all files that match, caches left out."""
+    """The fingerprint of all files that match, caches left out."""
     found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    return fingerprint(sorted(path for path in found if path.suffix != ".pyc"), root)
+
+
+def fingerprint(files: Iterable[Path], root: Path = ROOT) -> str:
+    """SHA-256 of the names and contents of files, in the order given."""
     digest = hashlib.sha256()
-    for path in sorted(found):
-        if path.suffix == ".pyc":
-            continue
+    for path in files:
         digest.update(f"{relative(path, root)}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -133,32 +132,6 @@ def depart_chinese(self: Any, node: Chinese) -> None:
     self.body.append("</span>")
 
 
-def read_docstring(
-    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
-) -> None:
-    """Keep napoleon from reading into the package's docstrings what is not there.
-
-    Types stand in the signatures, so the text before a colon is never one; and the star in a
-    shape such as (..., *F) opens no emphasis. A name of the same module is found there.
-    """
-    module = sys.modules[getattr(obj, "__module__", None) or "kanlite"]
-
-    def in_module(role: re.Match[str]) -> str:
-        private = hasattr(module, role[2]) and not hasattr(sys.modules["kanlite"], role[2])
-        return f"{role[1]}`~{module.__name__}.{role[2]}`" if private else role[0]
-
-    after_returns = what == "property"
-    for number, line in enumerate(lines):
-        line = re.sub(r"(:(?:func|class):)`(\w+)`", in_module, line)
-        lines[number] = line = re.sub(r"\*(?=[A-Z][,)])", r"\\*", line)
-        if after_returns and line.strip():
-            indent = len(line) - len(line.lstrip())
-            lines[number] = f"{line[:indent]}: {line[indent:]}"
-            after_returns = False
-        elif line.strip() == "Returns:":
-            after_returns = True
-
-
 def use_own_mathjax(app: Sphinx, config: Config) -> None:
     """Point pages with formulas to the copied MathJax."""
     config.mathjax_path = f"mathjax/{MATHJAX_ENTRY}"  # type: ignore[attr-defined]
@@ -170,7 +143,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     drop_thebe(app)
     app.add_node(Chinese, html=(visit_chinese, depart_chinese))
     app.add_post_transform(MarkChinese)
-    app.connect("autodoc-process-docstring", read_docstring, priority=400)  # before napoleon
     app.connect("config-inited", use_own_mathjax)
     app.connect("builder-inited", copy_mathjax)
     app.connect("builder-inited", share_html_handlers)

@@ -112,13 +112,16 @@
     let plot; // scales of the current drawing
 
     const controls = make("div", { class: "playground-controls" }, root);
-    const degreeLabel = make("label", {}, controls, "Degree ");
-    const degreeChoice = make("select", { id: `${id}-degree` }, degreeLabel);
-    [0, 1, 2, 3, 4, 5].forEach((k) => make("option", { value: k }, degreeChoice, k));
-    const presetLabel = make("label", {}, controls, "Knots ");
-    const presetChoice = make("select", { id: `${id}-preset` }, presetLabel);
-    Object.entries(PRESETS).forEach(([key, preset]) =>
-      make("option", { value: key }, presetChoice, preset.name));
+    function choice(name, options) {
+      const box = make("span", {}, controls);
+      make("label", { for: `${id}-${name}` }, box, `${name} `);
+      const select = make("select", { id: `${id}-${name}` }, box);
+      options.forEach(([value, text]) => make("option", { value }, select, text));
+      return select;
+    }
+    const degreeChoice = choice("Degree", [0, 1, 2, 3, 4, 5].map((k) => [k, k]));
+    const presetChoice = choice("Knots",
+      Object.entries(PRESETS).map(([key, preset]) => [key, preset.name]));
     presetChoice.lastChild.disabled = true;
     const reset = make("button", { type: "button" }, controls, "Reset");
 
@@ -210,6 +213,8 @@
         const jump = KEYS[event.key];
         move(Number.isFinite(jump) ? Math.round((get() + jump * step) * 1e6) / 1e6 : jump);
       });
+      // A finger on a point drags the point, not the page.
+      node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
       node.addEventListener("pointerdown", (event) => {
         if (event.button > 0) return;
         event.preventDefault();
@@ -241,7 +246,7 @@
         const node = make("g", {
           role: "slider", tabindex: 0, class: "playground-handle", "data-coef": i,
           "aria-label": `Coefficient ${i}`, "aria-orientation": "vertical",
-          "aria-valuemin": -COEF_LIMIT, "aria-valuemax": COEF_LIMIT,
+          "aria-valuemin": round(-COEF_LIMIT), "aria-valuemax": round(COEF_LIMIT),
         }, coefGroup);
         make("circle", { r: 13, class: "playground-hit" }, node);
         make("circle", { r: 6.5, class: "playground-mark", style: `fill:${color(i)}` }, node);
