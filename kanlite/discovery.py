@@ -150,15 +150,13 @@ def _trained(
     """The best of several starts, pruned: a network, its validation error, does it explain y?"""
     mean, spread = y.mean(0), y.std(0, correction=0)
     v = (y - mean) / spread
-    best: tuple[KAN, float] | None = None
+    best = _start(shape, x, generator), math.inf
     for _ in range(restarts if len(shape) > 2 else 1):  # one layer: a convex problem
         model, error = _descend(_start(shape, x, generator), x, v, rows, held, num_intervals)
-        if best is None or error < best[1]:
+        if error < best[1]:
             best = model, error
         if error < 1e-4 or not has_structure(x[held], model(x[held]).detach() - v[held]):
             break
-    if best is None:
-        raise ValueError(f"restarts must be at least 1, got {restarts}")
     model, error = best
     small = prune(model, x[rows], edge_threshold=1e-3, node_threshold=1e-3)
     if small.widths != model.widths:

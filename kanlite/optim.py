@@ -44,42 +44,42 @@ MAX_PARAMETERS = 5_000
 class LevenbergMarquardt:
     r"""Damped Gauss-Newton steps for sums of squares.
 
-        Minimizes, over the parameters of the model that require gradients,
+    Minimizes, over the parameters of the model that require gradients,
 
-        .. math:: F(\theta) = \frac{1}{Nq} \sum_{s, a} w_s\, r_a(x_s; \theta)^2
-                  + \lambda \sum_{\text{edges}} \frac{1}{|I|} \int_I
-                    \big(|I|^2 \phi''(x)\big)^2 dx,
+    .. math:: F(\theta) = \frac{1}{Nq} \sum_{s, a} w_s\, r_a(x_s; \theta)^2
+              + \lambda \sum_{\text{edges}} \frac{1}{|I|} \int_I
+                \big(|I|^2 \phi''(x)\big)^2 dx,
 
-        where I is an edge's domain and :math:`\phi` its spline part. All is solved in float64,
-        whatever the model's dtype; memory is bounded by chunks of samples.
+    where I is an edge's domain and :math:`\phi` its spline part. All is solved in float64,
+    whatever the model's dtype; memory is bounded by chunks of samples.
 
-        Args:
-            model: Any module that treats samples one by one (no batch normalization in training
-                mode), with at most 5,000 parameters. KANs have a fast path.
-            smoothness: :math:`\lambda`, at least 0.
-            damping: First :math:`\mu`, relative to the diagonal of J^T J, above 0.
-            chunk_size: Samples whose Jacobian is held at a time, at least 1.
+    Args:
+        model: Any module that treats samples one by one (no batch normalization in training
+            mode), with at most 5,000 parameters. KANs have a fast path.
+        smoothness: :math:`\lambda`, at least 0.
+        damping: First :math:`\mu`, relative to the diagonal of J^T J, above 0.
+        chunk_size: Samples whose Jacobian is held at a time, at least 1.
 
-        Attributes:
-            damping: The :math:`\mu` that the next step starts with.
-            converged: Whether the last step found nothing that lowers the loss.
+    Attributes:
+        damping: The :math:`\mu` that the next step starts with.
+        converged: Whether the last step found nothing that lowers the loss.
 
-        Raises:
-            ValueError: If an argument breaks its rule, or the model is too large.
+    Raises:
+        ValueError: If an argument breaks its rule, or the model is too large.
 
-        Example:
-            >>> import kanlite as kl
-            >>> g = torch.Generator().manual_seed(0)
-            >>> x = 2 * torch.rand(200, 1, generator=g) - 1
-            >>> model = kl.KAN([1, 1], kl.BSpline(num_intervals=10), generator=g)
-            >>> lm = LevenbergMarquardt(model)
-            >>> losses = [lm.step(x, torch.sin(3 * x)) for _ in range(5)]
-            >>> losses[-1] < 1e-7
-            True
+    Example:
+        >>> import kanlite as kl
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x = 2 * torch.rand(200, 1, generator=g) - 1
+        >>> model = kl.KAN([1, 1], kl.BSpline(num_intervals=10), generator=g)
+        >>> lm = LevenbergMarquardt(model)
+        >>> losses = [lm.step(x, torch.sin(3 * x)) for _ in range(5)]
+        >>> losses[-1] < 1e-7
+        True
 
-        Book: *A KAN layer* uses it; its own chapter is to come. Source: Marquardt (1963),
-    ; the damping follows Nielsen, Damping parameter in Marquardt's method, report
-        IMM-REP-1999-05 (1999).
+    Book: *A KAN layer* uses it; its own chapter is to come. Source: Marquardt (1963);
+    the damping follows Nielsen, Damping parameter in Marquardt's method, report
+    IMM-REP-1999-05 (1999).
     """
 
     def __init__(

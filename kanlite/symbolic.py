@@ -274,7 +274,7 @@ def _polish(
     """Levenberg-Marquardt from several (A, B) at once: the best (A, B, C, D) and its error."""
     root = w.sqrt()
     p, error = _regressed(u, v, w, candidate, grid)
-    damping = torch.full_like(error, 1e-3)
+    damping, stalled = torch.full_like(error, 1e-3), 0
     for _ in range(steps):
         r, j = _slopes(u, v, candidate, p)
         j = torch.nan_to_num(j * root[:, None], 0.0, 0.0, 0.0)  # (starts, samples, 4)
@@ -284,10 +284,11 @@ def _polish(
         delta = torch.linalg.solve(normal + scaling, -(j.mT @ r[..., None]))[..., 0]
         trial, after = _regressed(u, v, w, candidate, (p + delta)[:, :2])
         better = after < error
-        if not (after < 0.999 * error).any() and (damping > 1e4).all():
-            break
+        stalled = 0 if (after < (1 - 1e-4) * error).any() else stalled + 1
         p, error = trial.where(better[:, None], p), after.where(better, error)
         damping = torch.where(better, damping / 5, damping * 5).clamp(1e-12, 1e8)
+        if stalled == 4 or error.min() < 1e-28:
+            break
     best = int(torch.nan_to_num(error, INF, INF).argmin())
     return p[best], error[best]
 
@@ -377,8 +378,8 @@ def suggest(
         >>> [s.candidate.name for s in suggest(x, 3 * torch.log(x) - 1)[:1]]
         ['log']
 
-    Book: *Reading a network*. Source: the criterion is Schwarz's (1978), Estimating the dimension
-    of a model, Annals of Statistics 6, 461-464.
+    Book: *Reading a network*. Source: Schwarz, Estimating the dimension of a model (1978),
+    doi:10.1214/aos/1176344136.
     """
     if freedom < 1 or not 0 < floor < INF:
         raise ValueError(f"freedom and floor must be above 0, got {freedom} and {floor}")
@@ -546,7 +547,7 @@ def _refit(
     net: _Network, theta: Tensor, free: Tensor, data: _Data, steps: int = 50, patience: float = 1e-6
 ) -> tuple[Tensor, float]:
     """Levenberg-Marquardt on the free constants: the new theta and its error on the fit rows."""
-    theta, error, damping = theta.clone(), data.error(net, theta, False), 1e-3
+    theta, error, damping, slow = theta.clone(), data.error(net, theta, False), 1e-3, 0
     if not free.any() or error == INF:
         return theta, error
     for _ in range(steps):
@@ -566,7 +567,8 @@ def _refit(
                 theta, error, damping = trial, after, max(damping / 8, 1e-14)
                 break
             damping = min(damping * 6, 1e8)
-        if error >= before * (1 - patience) or error < 1e-14:
+        slow = slow + 1 if error >= before * (1 - patience) else 0
+        if slow == 4 or error == before or error < 1e-14:
             break
     return theta, error
 
@@ -586,10 +588,11 @@ def _jacobian(net: _Network, theta: Tensor, free: Tensor, data: _Data) -> tuple[
 
 def _uncertainty(net: _Network, theta: Tensor, free: Tensor, data: _Data, error: float) -> Tensor:
     """Standard deviation of each free constant: large where the data do not determine it."""
+    unit = theta[free].abs().clamp(min=1.0)
     _, j = _jacobian(net, theta, free, data)
-    _, size, right = torch.linalg.svd(j, full_matrices=False)
-    size = size.clamp(min=1e-9 * float(size[0]) + 1e-300)
-    deviation: Tensor = max(error, 1e-8) * (right / size[:, None]).norm(dim=0)
+    _, size, right = torch.linalg.svd(j * unit, full_matrices=False)
+    size = torch.where(size > 1e-10 * size[0], size, 1e-13 * size[0]).clamp(min=1e-300)
+    deviation: Tensor = unit * max(error, 1e-8) * (right / size[:, None]).norm(dim=0)
     return deviation
 
 
@@ -637,6 +640,7 @@ def _snapped(
     free, names, refused = free.clone(), dict[int, _Nice](), set[tuple[int, float]]()
     theta, error = _refit(net, theta, free, data)
     least, held, count = error, data.error(net, theta, True), len(data.x)
+    slopes = {e.at + k for e in net.edges for k in (0, 2)}  # a and c: no edge becomes zero
     while free.any():
         deviation = torch.zeros_like(theta)
         deviation[free] = _uncertainty(net, theta, free, data, error)
@@ -644,7 +648,7 @@ def _snapped(
             (nice.bits, abs(nice.value - float(theta[k])), k, nice)
             for k in free.nonzero()[:, 0].tolist()
             for nice in _names_for(float(theta[k]), float(deviation[k]))
-            if (k, nice.value) not in refused
+            if (k, nice.value) not in refused and (nice.value != 0 or k not in slopes)
         ]
         for _, _, k, nice in sorted(options, key=lambda option: option[:3]):
             trial, others = theta.clone(), free.clone()
@@ -705,7 +709,7 @@ class Formula:
         model_error: That of the network on the same rows (which it may have been trained on).
         found: Whether all edges are symbolic and the formula, before its constants were rounded,
             meets the tolerance, or is as good as the network and leaves residuals that look like
-            noise (those of neighbors are not correlated).
+            noise (those of neighbors are not correlated) and less than half of the variance.
         table: One row per edge.
         names: Of the inputs.
     """
@@ -793,7 +797,8 @@ def to_formula(
         candidates: :data:`CANDIDATES` if None.
         tolerance: Relative error that is good enough, above 0; 1e-6 with y and 1e-3 without, if
             None. So is that of the model and what its overfitting may hide.
-        digits: Significant digits of constants that are not nice, 1 to 15.
+        digits: Significant digits of constants that are not nice, 1 to 15; more are kept where
+            rounding would cost more accuracy than they promise.
         generator: Chooses the held-out fifth of the rows; a fixed seed if None.
 
     Returns:
@@ -823,11 +828,11 @@ def to_formula(
     search = _Search(slots, constants, net.widths, data, goal, floor)
     network, theta = search.run()
     found = search.reached and not any(slot.numeric for slot in slots)
-    if found and data.error(network, theta, True) > tolerance:
-        found = not has_structure(x, (network(x, theta) - y) / data.spread)
+    if found and (error := data.error(network, theta, True)) > tolerance:
+        found = error < 0.7 and not has_structure(x, (network(x, theta) - y) / data.spread)
     theta, free = _fixed_gauge(network, theta)
     theta, nice = _snapped(network, theta, free, data)
-    theta = _rounded(theta, nice, digits)
+    theta, digits = _rounded(network, theta, nice, digits, data)
     error = data.error(network, theta, True)
     return Formula(
         expr=_expression(network, theta, nice, names, x, digits),
@@ -950,7 +955,7 @@ class _Search:
         net = _Network(self.widths, edges)
         theta = torch.cat([torch.tensor(numbers, dtype=torch.float64), *constants])
         theta, free = _fixed_gauge(net, theta)
-        theta, error = _refit(net, theta, free, self.rows, patience=1e-2)
+        theta, error = _refit(net, theta, free, self.rows, steps=150, patience=1e-2)
         held = self.rows.error(net, theta, True)
         self.reached = max(held, error) <= self.goal
         return net, theta, max(held, error)
@@ -1032,7 +1037,7 @@ def _goals(net: KAN, data: _Data, tolerance: float) -> tuple[float, float, float
     )
     count = len(data.x) + len(data.held_x)
     share = min(sum(p.numel() for p in net.parameters()) / count, 0.75)  # of noise that is fit
-    goal = max(tolerance, 1.15 * held / math.sqrt(1 - share))
+    goal = max(tolerance, 1.15 * max(fit, held) / math.sqrt(1 - share))
     return goal, max(1e-6, fit * math.sqrt(share)), held
 
 
@@ -1096,12 +1101,21 @@ def _spline(layer: KANLayer, j: int, i: int) -> Function:
     return phi
 
 
-def _rounded(theta: Tensor, nice: dict[int, _Nice], digits: int) -> Tensor:
-    """Constants as they are shown."""
-    values = [
-        v if k in nice else float(f"{v:.{digits - 1}e}") for k, v in enumerate(theta.tolist())
-    ]
-    return torch.tensor(values, dtype=torch.float64)
+def _rounded(
+    net: _Network, theta: Tensor, nice: dict[int, _Nice], digits: int, data: _Data
+) -> tuple[Tensor, int]:
+    """Constants as they are shown, with more digits where they would cancel."""
+    limit = max(2 * data.error(net, theta, True), 10.0 ** (1 - digits))
+    rounded = theta
+    for count in range(digits, 17):
+        digits = count
+        values = [
+            v if k in nice else float(f"{v:.{count - 1}e}") for k, v in enumerate(theta.tolist())
+        ]
+        rounded = torch.tensor(values, dtype=torch.float64)
+        if data.error(net, rounded, True) <= limit:
+            break
+    return rounded, digits
 
 
 def _expression(
@@ -1139,7 +1153,7 @@ def _expression(
                     f = sympy.Function(e.candidate.name)(a * z[e.i] + b)
                 nodes[e.j] += c * f
         z = nodes
-    exprs = [_simplified(expr).subs(plain) for expr in z]
+    exprs = [_chopped(_simplified(expr)).subs(plain) for expr in z]
     return exprs[0] if len(exprs) == 1 else exprs
 
 
@@ -1157,3 +1171,12 @@ def _simplified(expr: Any, most_operations: int = 150) -> Any:
         logs = sympy.expand(expr.rewrite(sympy.log))  # atanh is two logarithms
         forms += [sympy.simplify(form) for form in (expr, forms[2], logs)]
     return min(forms, key=lambda form: (sympy.count_ops(form), len(str(form))))
+
+
+def _chopped(expr: Any) -> Any:
+    """A sum without the terms that only rounding left: below 1e-13 of the largest coefficient."""
+    sympy = import_module("sympy")
+    terms = sympy.Add.make_args(expr)
+    sizes = [abs(float(term.as_coeff_Mul()[0])) for term in terms]
+    kept = [t for t, size in zip(terms, sizes, strict=True) if size > 1e-13 * max(sizes)]
+    return sympy.Add(*kept)

@@ -13,7 +13,7 @@ The claim's wording and its Chinese phrase come from ``book/claims.yml``; the le
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from docutils import nodes
@@ -44,7 +44,7 @@ class ClaimDirective(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"verdict": verdict, "scope": directives.unchanged}
+    option_spec: ClassVar = {"verdict": verdict, "scope": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         claim_id = self.arguments[0].strip()
@@ -67,7 +67,8 @@ class ClaimDirective(SphinxDirective):
             scope = nodes.paragraph(classes=["claim-scope"])
             scope += nodes.strong("", "Tried here: ")
             inline, messages = self.state.inline_text(self.options["scope"], self.lineno)
-            box += [scope.__iadd__(inline), *messages]
+            scope += inline
+            box += [scope, *messages]
         body = nodes.container(classes=["claim-body"])
         self.state.nested_parse(self.content, self.content_offset, body)
         box += body
@@ -94,7 +95,10 @@ def visit_box(self: Any, node: ClaimBox) -> None:
     name = node["ids"][0].removeprefix("claim-").upper()
     self.body.append(
         self.starttag(
-            node, "div", CLASS=f"claim claim-{slug}", role="group",
+            node,
+            "div",
+            CLASS=f"claim claim-{slug}",
+            role="group",
             **{"aria-label": f"Claim {name}, verdict: {node['verdict']}"},
         )
     )
@@ -109,7 +113,7 @@ def pass_by(self: Any, node: nodes.Element) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    plain = {name: (pass_by, pass_by) for name in ("latex", "text", "man", "texinfo")}
+    plain = dict.fromkeys(("latex", "text", "man", "texinfo"), (pass_by, pass_by))
     app.add_node(ClaimBox, html=(visit_box, depart_box), **plain)
     app.add_directive("claim", ClaimDirective)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

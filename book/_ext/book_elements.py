@@ -1,7 +1,6 @@
 """What the reader can touch: small interactive elements, plain JavaScript and SVG.
 
-    ```{bspline-playground}
-    ```
+The directive ``{bspline-playground}`` stands for a spline whose coefficients and knots move.
 """
 
 from __future__ import annotations

@@ -58,5 +58,5 @@ def draw(model: kl.KAN, x: Tensor) -> Figure:
 
 if __name__ == "__main__":
     model, x = train()
-    print({name: round(value, 5) for name, value in found(model, x).items()})
-    draw(model, x).savefig(PICTURE, dpi=200, facecolor="white", bbox_inches="tight", metadata={"Software": None})
+    figure = draw(model, x)
+    figure.savefig(PICTURE, dpi=200, facecolor="white", bbox_inches="tight")

@@ -114,7 +114,8 @@ def test_mouse_moves_a_knot_onto_its_neighbor(playground: Locator, watched: Watc
     new = state(playground)
     assert new["knots"][5] == new["knots"][6] == old["knots"][6]
     assert curve(playground) != before
-    assert "multiplicity 2: the curve is C¹" in playground.locator(".playground-smooth").inner_text()
+    report = playground.locator(".playground-smooth").inner_text()
+    assert "multiplicity 2: the curve is C¹" in report
     assert shown_sum(playground) == pytest.approx(1, abs=1e-12)
     # Out of the pair, the one that can move goes where the mouse pulls.
     drag(watched.page, here, 20, 0)
@@ -236,11 +237,11 @@ def test_claims_show_phrase_verdict_and_evidence(watched: Watched, site: Path) -
     pages = [
         path.relative_to(site).as_posix()
         for path in sorted((site / "book").rglob("*.html"))
-        if 'class="claim ' in path.read_text(encoding="utf-8")
+        if 'id="claim-c' in path.read_text(encoding="utf-8")
     ]
     assert pages != []
     for name in pages:
-        for box in watched.open(name).locator(".claim").all():
+        for box in watched.open(name).locator(".claim[id]").all():
             claim = claims[str(box.get_attribute("id")).removeprefix("claim-")]
             phrase = box.locator(".claim-phrase")
             assert phrase.inner_text().strip() == claim["phrase"]
