@@ -21,6 +21,7 @@ from kanlite.bspline import (
     to_scipy,
     uniform_knots,
 )
+from kanlite.discovery import Discovery, find_formula
 from kanlite.edges import edge_inputs, edge_layers, edge_scales, edge_values
 from kanlite.inspection import explain
 from kanlite.layers import KAN, KANLayer
@@ -28,8 +29,18 @@ from kanlite.optim import LevenbergMarquardt
 from kanlite.other_bases import Chebyshev, Fourier, GaussianRBF, Rational, ReflectionalSwitch
 from kanlite.penalties import Penalty
 from kanlite.persistence import load, save
+from kanlite.pruning import Pruned, edge_scores, input_report, node_scores, prune
 from kanlite.refinement import change_basis, refine
 from kanlite.superposition import InnerSums, Superposition, inner_function, inner_grid, superpose
+from kanlite.symbolic import (
+    CANDIDATES,
+    AffineFit,
+    Candidate,
+    Formula,
+    fit_affine,
+    suggest,
+    to_formula,
+)
 from kanlite.training import History, fit, fit_coarse_to_fine
 from kanlite.variants import Multiply
 
@@ -40,12 +51,17 @@ if TYPE_CHECKING:
 _LAZY = dict.fromkeys(("plot_basis", "plot_edge", "plot_kan"), "kanlite.plotting")
 
 __all__ = [
+    "CANDIDATES",
     "KAN",
     "MLP",
+    "AffineFit",
     "BSpline",
     "Basis",
+    "Candidate",
     "Chebyshev",
+    "Discovery",
     "Flops",
+    "Formula",
     "Fourier",
     "GaussianRBF",
     "History",
@@ -54,6 +70,7 @@ __all__ = [
     "LevenbergMarquardt",
     "Multiply",
     "Penalty",
+    "Pruned",
     "Rational",
     "ReflectionalSwitch",
     "Superposition",
@@ -65,23 +82,31 @@ __all__ = [
     "edge_inputs",
     "edge_layers",
     "edge_scales",
+    "edge_scores",
     "edge_values",
     "explain",
     "find_cell",
+    "find_formula",
     "fit",
+    "fit_affine",
     "fit_coarse_to_fine",
     "inner_function",
     "inner_grid",
+    "input_report",
     "insert_knots",
     "load",
     "match_width",
+    "node_scores",
     "plot_basis",
     "plot_edge",
     "plot_kan",
+    "prune",
     "quantile_knots",
     "refine",
     "save",
+    "suggest",
     "superpose",
+    "to_formula",
     "to_scipy",
     "uniform_knots",
     "variants",

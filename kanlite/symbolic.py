@@ -1133,7 +1133,7 @@ def _expression(
         if k in nice:
             return sympy.sympify(nice[k].name)
         value = float(theta[k])
-        return sympy.Integer(int(value)) if value.is_integer() else sympy.Float(value, digits)
+        return sympy.Integer(int(value)) if value.is_integer() else sympy.Float(value)
 
     positive = (x > 0).all(0).tolist()
     z: list[Any] = [
@@ -1153,7 +1153,7 @@ def _expression(
                     f = sympy.Function(e.candidate.name)(a * z[e.i] + b)
                 nodes[e.j] += c * f
         z = nodes
-    exprs = [_chopped(_simplified(expr)).subs(plain) for expr in z]
+    exprs = [_chopped(_simplified(expr), digits).subs(plain) for expr in z]
     return exprs[0] if len(exprs) == 1 else exprs
 
 
@@ -1173,10 +1173,11 @@ def _simplified(expr: Any, most_operations: int = 150) -> Any:
     return min(forms, key=lambda form: (sympy.count_ops(form), len(str(form))))
 
 
-def _chopped(expr: Any) -> Any:
-    """A sum without the terms that only rounding left: below 1e-13 of the largest coefficient."""
+def _chopped(expr: Any, digits: int) -> Any:
+    """Numbers of so many digits, and no terms of a sum below 1e-13 of its largest coefficient."""
     sympy = import_module("sympy")
     terms = sympy.Add.make_args(expr)
     sizes = [abs(float(term.as_coeff_Mul()[0])) for term in terms]
     kept = [t for t, size in zip(terms, sizes, strict=True) if size > 1e-13 * max(sizes)]
-    return sympy.Add(*kept)
+    total = sympy.Add(*kept)
+    return total.xreplace({f: sympy.Float(f, digits) for f in total.atoms(sympy.Float)})

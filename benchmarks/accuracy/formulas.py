@@ -168,9 +168,8 @@ def main() -> None:
         runs = list(stored["runs"][name].values())
         good, claimed = (sum(r[key] for r in runs) for key in ("recovered", "claimed"))
         seconds = statistics.median(r["seconds"] for r in runs)
-        print(
-            f"{name:<24}{good:>7}/{len(runs):<3}{claimed:>6}{seconds:>12.1f}   {runs[0]['expr'][:70]}"
-        )
+        found = runs[0]["expr"][:70]
+        print(f"{name:<24}{good:>7}/{len(runs):<3}{claimed:>6}{seconds:>12.1f}   {found}")
 
 
 if __name__ == "__main__":

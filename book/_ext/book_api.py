@@ -48,6 +48,18 @@ def modules() -> list[ModuleType]:
     return [importlib.import_module(f"kanlite.{name}") for name in order]
 
 
+def complete_roles(line: str, module: ModuleType) -> str:
+    """Spell out the home of a name that stands without a module: public, or of this module."""
+
+    def complete(role: re.Match[str]) -> str:
+        for home in (kanlite, module):
+            if hasattr(home, role[2]):
+                return f"{role[1]}`~{home.__name__}.{role[2]}`"
+        return role[0]
+
+    return re.sub(r"(:(?:func|class|data):)`(\w+)`", complete, line)
+
+
 def section(module: ModuleType) -> list[str]:
     """A module's section in MyST: what it is, then its functions and classes as in the source."""
     entries = [
@@ -67,7 +79,8 @@ def section(module: ModuleType) -> list[str]:
     for name in getattr(module, "__all__", ()):
         if name.isupper() and not callable(getattr(module, name)):
             lines += [f".. py:data:: {name}", f"   :module: {module.__name__}", ""]
-            lines += [f"   {line}" for line in comments.get(("", name), [])] + [""]
+            text = comments.get(("", name), [])
+            lines += [f"   {complete_roles(line, module)}" for line in text] + [""]
     return [*lines, "```", ""]
 
 
@@ -92,20 +105,12 @@ def read_docstring(
     """Keep napoleon from reading into the package's docstrings what is not there.
 
     Types stand in the signatures, so the text before a colon is never one; and the star in a
-    shape such as (..., *F) opens no emphasis. A name without a module is public, or of the same
-    module. Several attributes on one line are no type and name.
+    shape such as (..., *F) opens no emphasis. Several attributes on one line are no type and name.
     """
     module = sys.modules[getattr(obj, "__module__", None) or "kanlite"]
-
-    def complete(role: re.Match[str]) -> str:
-        for home in (kanlite, module):
-            if hasattr(home, role[2]):
-                return f"{role[1]}`~{home.__name__}.{role[2]}`"
-        return role[0]
-
     after_returns = what == "property"
     for number, line in enumerate(lines):
-        line = re.sub(r"(:(?:func|class|data):)`(\w+)`", complete, line)
+        line = complete_roles(line, module)
         lines[number] = line = re.sub(r"(?<=[ (])\*(?=\w+[,)])", r"\\*", line)
         if re.match(r" +\w+(, \w+)+: ", line):
             names, _, text = line.partition(": ")

@@ -31,8 +31,9 @@
 
   // What a control is called must contain what it shows.
   function nameControls() {
-    all(".search-button-field, summary[aria-label]", (control) =>
-      control.removeAttribute("aria-label"));
+    all(".search-button-field, summary[aria-label]", (control) => {
+      if (control.textContent.trim()) control.removeAttribute("aria-label");
+    });
     all(".theme-switch-button svg, .theme-switch-button i", (icon) => {
       icon.setAttribute("aria-hidden", "true");
       icon.querySelectorAll("title").forEach((title) => title.remove());

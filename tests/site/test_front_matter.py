@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,8 @@ def test_every_chapter_file_is_in_the_table_of_contents() -> None:
 def test_the_api_page_has_every_public_name(site: Path) -> None:
     soup = BeautifulSoup((site / "book" / "api.html").read_text(encoding="utf-8"), "html.parser")
     documented = {str(node["id"]) for node in soup.select("dt[id^='kanlite.']")}
-    public = {f"kanlite.{name}" for name in kl.__all__ if name != "__version__"}
+    names = [name for name in kl.__all__ if name != "__version__"]
+    public = {f"kanlite.{name}" for name in names if not inspect.ismodule(getattr(kl, name))}
     assert public - documented == set()
 
 
