@@ -48,14 +48,17 @@ def modules() -> list[ModuleType]:
     return [importlib.import_module(f"kanlite.{name}") for name in order]
 
 
+def home_of(name: str, module: ModuleType) -> str:
+    """Where readers find a name of a module: in the package itself if it is public."""
+    return "kanlite" if name in kanlite.__all__ else module.__name__
+
+
 def complete_roles(line: str, module: ModuleType) -> str:
     """Spell out the home of a name that stands without a module: public, or of this module."""
 
     def complete(role: re.Match[str]) -> str:
-        for home in (kanlite, module):
-            if hasattr(home, role[2]):
-                return f"{role[1]}`~{home.__name__}.{role[2]}`"
-        return role[0]
+        known = role[2] in kanlite.__all__ or hasattr(module, role[2])
+        return f"{role[1]}`~{home_of(role[2], module)}.{role[2]}`" if known else role[0]
 
     return re.sub(r"(:(?:func|class|data):)`(\w+)`", complete, line)
 
@@ -72,13 +75,13 @@ def section(module: ModuleType) -> list[str]:
     title = (module.__doc__ or "").strip().splitlines()[0]
     lines = [f"# `{module.__name__}`", "", title, "", "```{eval-rst}"]
     for _, name, is_class in sorted(entries):
-        home = "kanlite" if name in kanlite.__all__ else module.__name__
-        lines.append(f".. auto{'class' if is_class else 'function'}:: {home}.{name}")
+        kind = "class" if is_class else "function"
+        lines.append(f".. auto{kind}:: {home_of(name, module)}.{name}")
         lines += ["   :members:", ""] if is_class else [""]
     comments = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
     for name in getattr(module, "__all__", ()):
         if name.isupper() and not callable(getattr(module, name)):
-            lines += [f".. py:data:: {name}", f"   :module: {module.__name__}", ""]
+            lines += [f".. py:data:: {name}", f"   :module: {home_of(name, module)}", ""]
             text = comments.get(("", name), [])
             lines += [f"   {complete_roles(line, module)}" for line in text] + [""]
     return [*lines, "```", ""]

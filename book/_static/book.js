@@ -34,6 +34,10 @@
     all(".search-button-field, summary[aria-label]", (control) => {
       if (control.textContent.trim()) control.removeAttribute("aria-label");
     });
+    all("nav summary:not([aria-label])", (toggle) => {
+      const chapter = toggle.closest("li").querySelector("a").textContent.trim();
+      toggle.setAttribute("aria-label", `Pages that belong to ${chapter}`);
+    });
     all(".theme-switch-button svg, .theme-switch-button i", (icon) => {
       icon.setAttribute("aria-hidden", "true");
       icon.querySelectorAll("title").forEach((title) => title.remove());
