@@ -67,7 +67,7 @@ def find_formula(
         names: Of the inputs; see :func:`kanlite.to_formula`.
         widths: Shapes to try, from small to large; no hidden layer, then one of 1, 2 and 3 nodes
             if None.
-        candidates: :data:`kanlite.symbolic.CANDIDATES` if None.
+        candidates: :data:`kanlite.CANDIDATES` if None.
         tolerance: Relative error that is good enough; see :func:`kanlite.to_formula`.
         num_intervals: G of the successive refinements; each a multiple of the one before.
         restarts: Random starts per shape, at least 1; a start that explains the data is the last.
