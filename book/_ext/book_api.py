@@ -54,13 +54,14 @@ def home_of(name: str, module: ModuleType) -> str:
 
 
 def complete_roles(line: str, module: ModuleType) -> str:
-    """Spell out the home of a name that stands without a module: public, or of this module."""
+    """Spell out where a name lives: in the package if it is public, else in this module."""
 
     def complete(role: re.Match[str]) -> str:
-        known = role[2] in kanlite.__all__ or hasattr(module, role[2])
-        return f"{role[1]}`~{home_of(role[2], module)}.{role[2]}`" if known else role[0]
+        kind, home, name = role.groups()
+        known = name in kanlite.__all__ or (not home and hasattr(module, name))
+        return f"{kind}`~{home_of(name, module)}.{name}`" if known else role[0]
 
-    return re.sub(r"(:(?:func|class|data):)`(\w+)`", complete, line)
+    return re.sub(r"(:(?:func|class|data):)`~?(kanlite\.(?:\w+\.)?)?(\w+)`", complete, line)
 
 
 def section(module: ModuleType) -> list[str]:
