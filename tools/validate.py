@@ -40,6 +40,7 @@ def run(twins: list[Path]) -> int:
     """Run notebooks under nbval, two at a time; give pytest's exit status."""
     command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env"]
     command += [f"--nbval-cell-timeout={CELL_TIMEOUT}", "-p", "tools.nbval_plugin"]
+    command += ["--nbval-kernel-startup-timeout=300"]  # a busy machine needs its time
     command += ["-n", str(min(JOBS, len(twins))), "--dist", "loadfile", *map(str, twins)]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
