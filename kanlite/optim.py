@@ -194,7 +194,8 @@ class LevenbergMarquardt:
 
     def _step(self, problem: _Problem) -> float:
         """Solve, try, and adjust the damping until the loss falls or nothing helps."""
-        a, g, loss = self._normal_equations(problem)
+        rough = self._roughness()
+        a, g, loss = self._normal_equations(problem, rough)
         if not (math.isfinite(loss) and bool(torch.isfinite(g).all())):
             raise FloatingPointError("the loss or its derivatives are not finite")
         start = self._vector()
@@ -204,7 +205,7 @@ class LevenbergMarquardt:
             if not failed:
                 delta = torch.cholesky_solve(-g.unsqueeze(-1), factor).squeeze(-1)
                 self._set_vector(start + delta)
-                gain = loss - self._loss(problem)
+                gain = loss - self._loss(problem, rough)
                 predicted = -float(2 * g @ delta + delta @ a @ delta)
                 if predicted > 0 and gain > 1e-4 * predicted:  # False for NaN
                     trust = gain / predicted
@@ -219,7 +220,7 @@ class LevenbergMarquardt:
         self.damping, self.growth, self.converged = 1e-2, 2.0, True
         return loss
 
-    def _normal_equations(self, problem: _Problem) -> tuple[Tensor, Tensor, float]:
+    def _normal_equations(self, problem: _Problem, rough: Tensor) -> tuple[Tensor, Tensor, float]:
         """A (P, P), g (P,) and F, in float64, chunk by chunk."""
         a = torch.zeros(self.size, self.size, dtype=torch.float64, device=self._device())
         g, loss, count = a[0].clone(), 0.0, 0
@@ -232,18 +233,18 @@ class LevenbergMarquardt:
             g += j.T @ r
             loss += float(r @ r)
             count += r.numel()
-        theta, roughness = self._vector(), self._roughness()
-        a, g = a / count + roughness, g / count + roughness @ theta
-        return a, g, loss / count + float(theta @ roughness @ theta)
+        theta = self._vector()
+        a, g = a / count + rough, g / count + rough @ theta
+        return a, g, loss / count + float(theta @ rough @ theta)
 
     @torch.no_grad()
-    def _loss(self, problem: _Problem) -> float:
+    def _loss(self, problem: _Problem, rough: Tensor) -> float:
         total, count = 0.0, 0
         for rows in problem.chunks(self.chunk_size):
             r = problem.residual(rows).double() * problem.scale[rows, None].to(self._device())
             total, count = total + float(r.square().sum()), count + r.numel()
         theta = self._vector()
-        return total / count + float(theta @ self._roughness() @ theta)
+        return total / count + float(theta @ rough @ theta)
 
     def _derivatives(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions (N, ...) and their derivatives by all parameters (N, q, P)."""
