@@ -91,7 +91,7 @@ def test_a_failing_notebook_is_reported(write_source: Callable[[str], Path]) -> 
     assert "ZeroDivisionError" in result
 
 
-@pytest.mark.parametrize("name", ["nvidia-cublas==13.1", "cuda-bindings==13", "triton==3.7"])
+@pytest.mark.parametrize("name", ["nvidia-cublas==13.1", "cuda-bindings==13"])
 def test_what_only_a_gpu_needs_is_not_pinned(name: str) -> None:
     assert GPU_ONLY.match(name)
     assert not GPU_ONLY.match("torch==2.13.0")

@@ -28,7 +28,8 @@ OLDEST = (3, 11)
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 # PyTorch asks for these by itself where it needs them; a CPU build does not.
-GPU_ONLY = re.compile(r"^(nvidia-|cuda-|triton)")
+GPU_ONLY = re.compile(r"^(nvidia-|cuda-)")
+LINUX_ONLY = re.compile(r"^(triton==\S+)$")
 LOCK_HEADER = (
     "# Made by `make lock` from pyproject.toml: what building and testing the book was tried with."
 )
@@ -162,7 +163,11 @@ def lock() -> None:
     )
     if made.returncode:
         raise fail(f"uv could not resolve pyproject.toml:\n{made.stderr}")
-    lines = [line for line in made.stdout.splitlines() if not GPU_ONLY.match(line)]
+    lines = [
+        LINUX_ONLY.sub(r"\1; sys_platform == 'linux'", line)
+        for line in made.stdout.splitlines()
+        if not GPU_ONLY.match(line)
+    ]
     REQUIREMENTS.write_text("\n".join([LOCK_HEADER, *lines, ""]), encoding="utf-8")
     say(f"wrote requirements.txt: {len(lines)} packages")
 
