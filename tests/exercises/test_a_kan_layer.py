@@ -6,38 +6,13 @@ the reason that belongs to it.
 
 import math
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import jupytext
-import pytest
 import torch
 from torch import nn
 
 import kanlite as kl
-from exercises.checks import Wrong, check, names
-
-SOURCE = Path(__file__).parents[2] / "exercises" / "kans" / "a-kan-layer.md"
-CHAPTER = "a-kan-layer"
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
-@pytest.fixture(scope="module")
-def solutions() -> dict[str, Any]:
-    """The names that the solution cells of the notebook define."""
-    space: dict[str, Any] = {"kl": kl, "torch": torch, "math": math}
-    for cell in jupytext.read(SOURCE, fmt="md:myst").cells:
-        if cell.cell_type == "code" and "### BEGIN SOLUTION" in cell.source:
-            exec(cell.source, space)
-    return space
-
+from tests.exercises.chapter_tests import ChapterTests
 
 ANSWERS = {
     "predict": "prediction",
@@ -54,32 +29,6 @@ ANSWERS = {
     "one-unit": "one_unit",
     "referee": "verdicts",
 }
-
-
-def test_every_check_is_tested():
-    assert {f"{CHAPTER}/{name}" for name in ANSWERS} == set(names(CHAPTER))
-    assert set(WRONG) == set(ANSWERS)
-    assert all(len(wrong) >= 3 for wrong in WRONG.values())
-
-
-@pytest.mark.parametrize("name", ANSWERS)
-def test_the_solution_passes(name, solutions, capsys):
-    check(f"{CHAPTER}/{name}", solutions[ANSWERS[name]])
-    assert "right. Checked:" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ANSWERS)
-def test_a_check_says_the_same_each_time_and_leaves_the_global_generator_alone(
-    name, solutions, capsys
-):
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    for _ in range(2):
-        check(f"{CHAPTER}/{name}", solutions[ANSWERS[name]])
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == second
-    if name != "linear":  # that one makes layers, as the student's answer does
-        assert torch.equal(torch.get_rng_state(), before)
 
 
 # Wrong answers that are functions ------------------------------------------------------------
@@ -349,25 +298,9 @@ def _by_splines(linear: nn.Linear) -> kl.KANLayer:
     return layer
 
 
-CASES = [
-    pytest.param(name, answer, reason, id=f"{name}: {mistake}")
-    for name, mistakes in WRONG.items()
-    for mistake, (answer, reason) in mistakes.items()
-]
-
-
-@pytest.mark.parametrize(("name", "answer", "reason"), CASES)
-def test_a_wrong_answer_is_rejected_for_its_reason(name, answer, reason):
-    with pytest.raises(Wrong, match=reason):
-        check(f"{CHAPTER}/{name}", answer)
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_reasons_differ(name):
-    """At least three different messages, so that a check does not reject all for one reason."""
-    messages = set()
-    for answer, _ in WRONG[name].values():
-        with pytest.raises(Wrong) as caught:
-            check(f"{CHAPTER}/{name}", answer)
-        messages.add(str(caught.value))
-    assert len(messages) >= 3
+class TestExercises(ChapterTests):
+    source = "kans/a-kan-layer.md"
+    space: ClassVar = {"kl": kl, "math": math}
+    answers = ANSWERS
+    wrong = WRONG
+    draws = frozenset({"linear"})  # it makes layers, as the student's answer does

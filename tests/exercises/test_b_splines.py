@@ -6,44 +6,13 @@ the reason that belongs to it.
 
 import math
 from itertools import combinations
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import jupytext
-import pytest
 import torch
 from scipy import interpolate
 
 import kanlite as kl
-from exercises.checks import Wrong, check, names
-
-SOURCE = Path(__file__).parents[2] / "exercises" / "splines" / "b-splines.md"
-CHAPTER = "b-splines"
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
-@pytest.fixture(scope="module")
-def solutions() -> dict[str, Any]:
-    """The names that the solution cells of the notebook define."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    space: dict[str, Any] = {
-        "kl": kl, "torch": torch, "math": math,
-        "combinations": combinations, "interpolate": interpolate,
-    }  # fmt: skip
-    for cell in jupytext.read(SOURCE, fmt="md:myst").cells:
-        if cell.cell_type == "code" and "### BEGIN SOLUTION" in cell.source:
-            exec(cell.source, space)
-    torch.set_default_dtype(before)
-    return space
-
+from tests.exercises.chapter_tests import ChapterTests
 
 ANSWERS = {
     "predict": "prediction",
@@ -58,25 +27,6 @@ ANSWERS = {
     "referee": "verdicts",
     "scipy": "from_scipy",
 }
-
-
-def test_every_check_is_tested():
-    assert {f"{CHAPTER}/{name}" for name in ANSWERS} == set(names(CHAPTER))
-    assert set(WRONG) == set(ANSWERS)
-    assert all(len(wrong) >= 3 for wrong in WRONG.values())
-
-
-@pytest.mark.parametrize("name", ANSWERS)
-def test_the_solution_passes(name, solutions, capsys):
-    check(f"{CHAPTER}/{name}", solutions[ANSWERS[name]])
-    assert "right. Checked:" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ANSWERS)
-@pytest.mark.parametrize("blank", [None, ...], ids=["none", "dots"])
-def test_a_blank_is_not_answered_yet(name, blank):
-    with pytest.raises(Wrong, match="not answered yet"):
-        check(f"{CHAPTER}/{name}", blank)
 
 
 # Wrong answers that are functions ------------------------------------------------------------
@@ -272,25 +222,14 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
     },
 }  # fmt: skip
 
-CASES = [
-    pytest.param(name, answer, reason, id=f"{name}: {mistake}")
-    for name, mistakes in WRONG.items()
-    for mistake, (answer, reason) in mistakes.items()
-]
 
-
-@pytest.mark.parametrize(("name", "answer", "reason"), CASES)
-def test_a_wrong_answer_is_rejected_for_its_reason(name, answer, reason):
-    with pytest.raises(Wrong, match=reason):
-        check(f"{CHAPTER}/{name}", answer)
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_reasons_differ(name):
-    """At least three different messages, so that a check does not reject all for one reason."""
-    messages = set()
-    for answer, _ in WRONG[name].values():
-        with pytest.raises(Wrong) as caught:
-            check(f"{CHAPTER}/{name}", answer)
-        messages.add(str(caught.value))
-    assert len(messages) >= 3
+class TestExercises(ChapterTests):
+    source = "splines/b-splines.md"
+    space: ClassVar = {
+        "kl": kl,
+        "math": math,
+        "combinations": combinations,
+        "interpolate": interpolate,
+    }
+    answers = ANSWERS
+    wrong = WRONG
