@@ -138,7 +138,12 @@ def change_basis(model: nn.Module, basis: Basis | Callable[[int], Basis]) -> Cha
 
 @torch.no_grad()
 def adapt_knots_(
-    model: nn.Module, x: Tensor, *, margin: float = 0.1, least_share: float = 0.5
+    model: nn.Module,
+    x: Tensor,
+    *,
+    margin: float = 0.1,
+    least_share: float = 0.5,
+    extrema: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> bool:
     """Move B-spline domains, in place, to where the activations of a model are.
 
@@ -153,6 +158,8 @@ def adapt_knots_(
         x: Inputs of the model, shape (..., in_features), finite, at least one sample.
         margin: Room at each end, as a share of the activations' range, at least 0.
         least_share: Share of the domain that activations must use, in [0, 1].
+        extrema: What makes the lowest and highest activations, each of shape F, those of all
+            samples, where x is one process's share of them; None if x is all there is.
 
     Returns:
         Whether any knots moved.
@@ -175,6 +182,8 @@ def adapt_knots_(
         low, high = (end.cpu().double() for end in layer.basis.domain)  # not every device has it
         samples = z.cpu().double().reshape(-1, *layer.basis.feature_shape)  # (samples, *F)
         first, last = samples.amin(0), samples.amax(0)
+        if extrema is not None:
+            first, last = extrema(first, last)
         change = (first < low) | (last > high)
         if is_input:
             new_low, new_high = torch.minimum(first, low), torch.maximum(last, high)

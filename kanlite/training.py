@@ -27,10 +27,12 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from kanlite.edges import edge_layers
 from kanlite.layers import KANLayer
 from kanlite.optim import LevenbergMarquardt
+from kanlite.parallel import Processes, processes
 from kanlite.penalties import Penalty
 from kanlite.persistence import BROKEN, read_file, write_file
 from kanlite.refinement import adapt_knots_, refine, refined
@@ -95,6 +97,13 @@ def fit(
 
     .. math:: \min_\theta\; \frac1N \sum_{s=1}^{N} \ell(f_\theta(x_s), y_s) + R(f_\theta, x).
 
+    Under ``torchrun`` the processes train one model together: each works on its share of every
+    batch, gradients are added up, and the first process writes the checkpoints and shows the
+    progress. At the same total batch the result is that of one process, to rounding. Tensors (or
+    a list of batches) must be the same in all of them; a DataLoader needs a DistributedSampler,
+    and a penalty is then the mean over the processes' shares. A loss must be a mean over
+    samples. "lm" runs in full in every process.
+
     Args:
         model: Any module; what has B-spline layers can have its knots adapted.
         data: Tensors (x, y) on one device, or any re-iterable of such pairs: a DataLoader, a list.
@@ -144,25 +153,31 @@ def fit(
     Book: *A KAN layer*; its own chapter is to come.
     """
     _check_numbers(steps=steps, batch_size=batch_size, checkpoint_every=checkpoint_every)
+    first = next(model.parameters(), None)
+    together = processes(torch.device("cpu") if first is None else first.device)
+    together.agree_on(model)
     run = _Run(
         model=model,
-        batches=_batches(data, batch_size, generator),
+        batches=_batches(data, batch_size, generator, together),
         optimizer=_optimizer(optimizer, model, penalty, _is_full_batch(data, batch_size)),
         loss=_loss(loss),
         penalty=penalty,
         validation=None if validation is None else _checked_pair(validation, "validation"),
         adapt_knots=adapt_knots,
         steps=steps,
+        together=together,
     )
     if resume:
         run.restore(checkpoint)
     started = time.perf_counter() - run.history.seconds
-    with _progress_bar(progress, steps, run.step) as bar:
+    with _progress_bar(progress if together.is_first else False, steps, run.step) as bar:
         while not run.is_done():
             run.advance()
             run.history.seconds = time.perf_counter() - started
             if checkpoint is not None and (run.step % checkpoint_every == 0 or run.is_done()):
-                run.save(checkpoint)
+                if together.is_first:
+                    run.save(checkpoint)
+                together.wait()
             bar.set_postfix(loss=f"{run.history.train_loss[-1]:.3g}", refresh=False)
             bar.update()
     return run.history
@@ -265,6 +280,17 @@ def _last_loss(history: History) -> float:
 
 
 @dataclass
+class _Share:
+    """This process's samples of a batch, their share in it, and all that it knows of the batch."""
+
+    x: Tensor
+    y: Tensor
+    weight: float
+    all_x: Tensor
+    all_y: Tensor
+
+
+@dataclass
 class _Run:
     """The state of a training, and how it advances."""
 
@@ -276,6 +302,7 @@ class _Run:
     validation: Pair | None
     adapt_knots: bool
     steps: int
+    together: Processes = field(default_factory=Processes)
     step: int = 0
     history: History = field(default_factory=History)
 
@@ -291,20 +318,31 @@ class _Run:
         """One parameter update; if anything goes wrong, the model is as it was before it."""
         stride = max(1, self.steps // 100)
         try:
-            self._update(*self._to_model(*self.batches.next()))
+            self._update(self._share(*self._to_model(*self.batches.next())))
             if self.validation is not None and (self.step % stride == 0 or self.is_done()):
                 self._validate(self.validation)
         except BaseException:
             self.model.load_state_dict(self.good)
             raise
 
-    def _update(self, x: Tensor, y: Tensor) -> None:
+    def _share(self, x: Tensor, y: Tensor) -> _Share:
+        """What of a batch is this process's to do."""
+        together = self.together
+        if self.batches.is_shared_out:
+            share = together.count(len(x), x.device) / len(x)
+            return _Share(x, y, 1 / share, x, y)
+        my_x, my_y = together.share(x, y)
+        if not len(my_x):  # fewer samples than processes: one sample, which does not count
+            return _Share(x[:1], y[:1], 0.0, x, y)
+        return _Share(my_x, my_y, len(my_x) / len(x), x, y)
+
+    def _update(self, batch: _Share) -> None:
         if self.adapt_knots and self.step <= self.steps // 2 and _is_power_of_two(self.step):
-            self._adapt(x)
+            self._adapt(batch.all_x)
         if isinstance(self.optimizer, LevenbergMarquardt):
-            self._second_order(self.optimizer, x, y)
+            self._second_order(self.optimizer, batch.all_x, batch.all_y)
         else:
-            self._first_order(self.optimizer, x, y)
+            self._first_order(self.optimizer, batch)
         self.step += 1
         if self.step == self.steps:  # no next loss will tell
             for name, parameter in self.model.named_parameters():
@@ -321,19 +359,21 @@ class _Run:
             raise self._stopped(str(error)) from error
         self.history.train_loss.append(value)
 
-    def _first_order(self, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    def _first_order(self, optimizer: torch.optim.Optimizer, batch: _Share) -> None:
         evaluations = 0
 
         def closure() -> Tensor:
             nonlocal evaluations
             optimizer.zero_grad()
-            value = self._objective(x, y)
+            value = self._objective(batch)
+            value.backward()  # type: ignore[no-untyped-call]
+            value = value.detach()
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            self.together.sum_([value, *gradients])
             if evaluations == 0:
                 self._check(value, "the loss")
                 self._remember()
                 self.history.train_loss.append(value.item())
-            value.backward()  # type: ignore[no-untyped-call]
-            if evaluations == 0:
                 for name, parameter in self.model.named_parameters():
                     if parameter.grad is not None:
                         self._check(parameter.grad, f"the gradient of {name}")
@@ -384,18 +424,22 @@ class _Run:
         torch.set_rng_state(content["global_generator"])
         self._remember()
 
-    def _objective(self, x: Tensor, y: Tensor) -> Tensor:
-        value = self.loss(self.model(x), y)
+    def _objective(self, batch: _Share) -> Tensor:
+        """This process's part of loss + penalty: their sum over all processes is the whole."""
+        value = self.loss(self.model(batch.x), batch.y)
         if not isinstance(value, Tensor) or value.dim() != 0:
             shape = getattr(value, "shape", type(value).__name__)
             raise ValueError(f"loss must return a tensor of shape (), got {shape}")
-        return value if self.penalty is None else value + self.penalty(self.model, x)
+        value = value if self.together.size == 1 else batch.weight * value
+        if self.penalty is None:
+            return value
+        return value + self.penalty(self.model, batch.all_x) / self.together.size
 
     def _adapt(self, x: Tensor) -> None:
         if not any(isinstance(module, KANLayer) for module in self.model.modules()):
             return
         try:
-            moved = adapt_knots_(self.model, x)
+            moved = adapt_knots_(self.model, x, extrema=self.together.extrema)
         except FloatingPointError as error:
             raise self._stopped(str(error)) from error
         if moved and isinstance(self.optimizer, torch.optim.Optimizer):
@@ -447,11 +491,20 @@ class _Run:
 class _TensorBatches:
     """Batches of tensors: all samples at once, or random ones of a given number."""
 
-    def __init__(self, pair: Pair, batch_size: int | None, generator: torch.Generator | None):
+    is_shared_out = False  # every process sees the whole batch
+
+    def __init__(
+        self,
+        pair: Pair,
+        batch_size: int | None,
+        generator: torch.Generator | None,
+        together: Processes,
+    ) -> None:
         self.x, self.y = pair
         self.batch_size = min(batch_size or len(self.x), len(self.x))
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        together.agree_on_order(generator)
         self.generator = generator
         self.epoch_start = generator.get_state()
         self.order = torch.empty(0, dtype=torch.long)
@@ -489,7 +542,19 @@ class _LoaderBatches:
         self.loader = loader
         self.iterator: Iterator[Pair] | None = None
         self.epoch_start: Tensor | None = None
+        self.epoch = -1
         self.position = 0
+
+    @property
+    def sampler(self) -> DistributedSampler[Any] | None:
+        """What gives each process its share, if the loader has it."""
+        sampler = getattr(self.loader, "sampler", None)
+        return sampler if isinstance(sampler, DistributedSampler) else None
+
+    @property
+    def is_shared_out(self) -> bool:
+        """Whether each process has its own share of the batch already."""
+        return self.sampler is not None
 
     @property
     def generator(self) -> torch.Generator | None:
@@ -523,21 +588,27 @@ class _LoaderBatches:
     def _start_epoch(self) -> None:
         if self.generator is not None:
             self.epoch_start = self.generator.get_state()
+        self.epoch += 1
+        if self.sampler is not None:
+            self.sampler.set_epoch(self.epoch)
         self.iterator = iter(self.loader)
         self.position = 0
 
     def state(self) -> dict[str, Any]:
-        return {"epoch_start": self.epoch_start, "position": self.position}
+        return {"epoch_start": self.epoch_start, "epoch": self.epoch, "position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
-        if self.generator is None or state["epoch_start"] is None:
+        if self.sampler is not None:
+            self.epoch = state["epoch"] - 1
+        elif self.generator is None or state["epoch_start"] is None:
             warnings.warn(
                 "fit resumes from the start of the epoch: the order of this loader's samples "
                 "cannot be restored (a DataLoader with its own generator and no workers can)",
                 stacklevel=5,
             )
             return
-        self.generator.set_state(state["epoch_start"])
+        else:
+            self.generator.set_state(state["epoch_start"])
         self._start_epoch()
         for _ in range(state["position"]):
             if next(cast(Iterator[Pair], self.iterator), None) is None:
@@ -549,17 +620,26 @@ _Batches = _TensorBatches | _LoaderBatches
 
 
 def _batches(
-    data: Pair | Iterable[Pair], batch_size: int | None, generator: torch.Generator | None
+    data: Pair | Iterable[Pair],
+    batch_size: int | None,
+    generator: torch.Generator | None,
+    together: Processes,
 ) -> _Batches:
     if _is_pair(data):
-        return _TensorBatches(_checked_pair(data, "data"), batch_size, generator)
+        return _TensorBatches(_checked_pair(data, "data"), batch_size, generator, together)
     if isinstance(data, Tensor) or not isinstance(data, Iterable):
         raise ValueError(
             f"data must be tensors (x, y) or an iterable of them, got {type(data).__name__}"
         )
     if batch_size is not None:
         raise ValueError(f"batch_size must be None where data come in batches, got {batch_size}")
-    return _LoaderBatches(cast(Iterable[Pair], data))
+    batches = _LoaderBatches(cast(Iterable[Pair], data))
+    if together.size > 1 and isinstance(data, DataLoader) and not batches.is_shared_out:
+        raise ValueError(
+            "data must be a DataLoader with a DistributedSampler where several processes train "
+            f"together, got one with a {type(data.sampler).__name__}"
+        )
+    return batches
 
 
 def _is_pair(data: Pair | Iterable[Pair]) -> TypeGuard[Pair]:

@@ -20,7 +20,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py")) if path.stem
 
 # Imports point to an earlier line, never to the same or a later one.
 LEVELS = (
-    ("_version", "baselines", "superposition"),
+    ("_version", "baselines", "superposition", "parallel"),
     ("bspline",),
     ("bases",),
     ("layers", "other_bases"),
@@ -34,6 +34,7 @@ LEVELS = (
         "optim",
         "persistence",
         "inspection",
+        "export",
     ),
     ("training",),
     ("discovery",),

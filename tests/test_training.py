@@ -361,9 +361,9 @@ def test_knots_are_adapted_at_powers_of_two_in_the_first_half(
     steps: list[int] = []
     original, count = training.adapt_knots_, 0
 
-    def spy(model: nn.Module, x: Tensor) -> bool:
+    def spy(model: nn.Module, x: Tensor, **options: Any) -> bool:
         steps.append(count)
-        return original(model, x)
+        return original(model, x, **options)
 
     def loss(prediction: Tensor, target: Tensor) -> Tensor:
         nonlocal count

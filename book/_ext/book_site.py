@@ -137,6 +137,12 @@ def use_own_mathjax(app: Sphinx, config: Config) -> None:
     config.mathjax_path = f"mathjax/{MATHJAX_ENTRY}"  # type: ignore[attr-defined]
 
 
+def name_solutions(app: Sphinx, docname: str, source: list[str]) -> None:
+    """The solved notebooks are headed "Solutions", as they are called in the contents."""
+    if docname.startswith("exercises/") and not docname.startswith("exercises/student/"):
+        source[0] = source[0].replace("# Exercises: ", "# Solutions: ", 1)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_css_file("book.css")
     app.add_js_file("book.js", loading_method="defer")
@@ -144,6 +150,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(Chinese, html=(visit_chinese, depart_chinese))
     app.add_post_transform(MarkChinese)
     app.connect("config-inited", use_own_mathjax)
+    app.connect("source-read", name_solutions)
     app.connect("builder-inited", copy_mathjax)
     app.connect("builder-inited", share_html_handlers)
     app.connect("html-page-context", mend_page, priority=900)

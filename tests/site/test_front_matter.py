@@ -89,3 +89,13 @@ def test_the_welcome_picture_shows_what_its_text_says(picture: ModuleType) -> No
     found = picture.found(*picture.train())
     assert set(found) == {"sine", "square", "exponential"}
     assert min(found.values()) > 0.999
+
+
+def test_solved_notebooks_are_headed_solutions(site: Path) -> None:
+    pages = sorted(site.glob("exercises/*/*.html"))
+    assert pages
+    for page in pages:
+        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        heading = soup.select_one("h1")
+        assert heading is not None
+        assert heading.get_text().startswith("Solutions: "), page.name
