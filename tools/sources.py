@@ -23,6 +23,7 @@ CHECKED = "nbval-check-output"
 _SHARED = (
     "requirements.txt",
     "kanlite/**/*.py",
+    "kanlite/**/*.c",
     "exercises/checks/*.py",
     "book/notebook.py",
     "benchmarks/**/*.json",

@@ -123,7 +123,9 @@ class Bound(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.features or len(self.features[0]) != len(x):
-            made = (torch.rand(len(x), len(w), device=x.device) for w in self.weights)
+            made = (
+                torch.rand(len(x), len(w), device=w.device, dtype=w.dtype) for w in self.weights
+            )
             self.features = [part.requires_grad_() for part in made]
         products = [f @ w for f, w in zip(self.features, self.weights, strict=True)]
         return torch.cat([product.flatten() for product in products])
