@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kanlite import variants
 from kanlite._version import __version__
+from kanlite.architectures import KANGPT, KANAttention, KANConv2d, KANFeedForward
 from kanlite.baselines import MLP, Flops, count_flops, count_parameters, match_width
 from kanlite.bases import Basis, BSpline
 from kanlite.bspline import (
@@ -23,6 +24,7 @@ from kanlite.bspline import (
 )
 from kanlite.discovery import Discovery, find_formula
 from kanlite.edges import edge_inputs, edge_layers, edge_scales, edge_values
+from kanlite.export import EdgeSplines, edge_splines, to_onnx
 from kanlite.inspection import explain
 from kanlite.layers import KAN, KANLayer
 from kanlite.optim import LevenbergMarquardt
@@ -45,14 +47,17 @@ from kanlite.training import History, fit, fit_coarse_to_fine
 from kanlite.variants import Multiply
 
 if TYPE_CHECKING:
+    from kanlite.estimators import KANClassifier, KANRegressor
     from kanlite.plotting import plot_basis, plot_edge, plot_kan
 
 # Names whose modules need an optional package: imported when first used.
 _LAZY = dict.fromkeys(("plot_basis", "plot_edge", "plot_kan"), "kanlite.plotting")
+_LAZY |= dict.fromkeys(("KANClassifier", "KANRegressor"), "kanlite.estimators")
 
 __all__ = [
     "CANDIDATES",
     "KAN",
+    "KANGPT",
     "MLP",
     "AffineFit",
     "BSpline",
@@ -60,13 +65,19 @@ __all__ = [
     "Candidate",
     "Chebyshev",
     "Discovery",
+    "EdgeSplines",
     "Flops",
     "Formula",
     "Fourier",
     "GaussianRBF",
     "History",
     "InnerSums",
+    "KANAttention",
+    "KANClassifier",
+    "KANConv2d",
+    "KANFeedForward",
     "KANLayer",
+    "KANRegressor",
     "LevenbergMarquardt",
     "Multiply",
     "Penalty",
@@ -83,6 +94,7 @@ __all__ = [
     "edge_layers",
     "edge_scales",
     "edge_scores",
+    "edge_splines",
     "edge_values",
     "explain",
     "find_cell",
@@ -107,6 +119,7 @@ __all__ = [
     "suggest",
     "superpose",
     "to_formula",
+    "to_onnx",
     "to_scipy",
     "uniform_knots",
     "variants",

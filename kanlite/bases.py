@@ -75,6 +75,11 @@ class Basis(nn.Module, ABC):
         """A basis of the shape that :meth:`config` tells, its buffers still to be loaded."""
 
     @property
+    def as_spline(self) -> tuple[Tensor, int, str] | None:
+        """Knots, degree and extrapolation if these are B-splines, for which there are fast paths."""
+        return None
+
+    @property
     def low(self) -> Tensor:
         """Left end of the domain, shape F."""
         return self.domain[0]
@@ -215,6 +220,11 @@ class BSpline(Basis):
         """Ends (t[k], t[n]) of the domain, each of shape F."""
         return self.knots[..., self.degree], self.knots[..., -self.degree - 1]
 
+    @property
+    def as_spline(self) -> tuple[Tensor, int, str] | None:
+        """Knots, degree and extrapolation; None for a subclass, which may compute otherwise."""
+        return (self.knots, self.degree, self.extrapolate) if type(self) is BSpline else None
+
     def forward(self, x: Tensor) -> Tensor:
         """B-splines at x: (..., *F) -> (..., *F, num_basis)."""
         return self.derivative(x, 0)
@@ -234,24 +244,14 @@ class BSpline(Basis):
         check_points(x, self.knots)
         if self.extrapolate == "natural":
             return evaluate_basis(x, self.knots, self.degree, order)
-        low, high = self.domain
-        nearest = x.clamp(low, high)
-        beyond = (x - nearest).unsqueeze(-1)  # exactly 0 on the domain, with gradient 0 there
-        # 0 * beyond makes an infinity NaN, which its nearest point is not.
-        inside = evaluate_basis(nearest, self.knots, self.degree, order) + 0 * beyond
-        if self.extrapolate == "constant" and order == 0:
-            return inside
-        if self.extrapolate == "linear" and order <= 1:
-            if order == 1:
-                return inside
-            return inside + beyond * torch.where(beyond < 0, *self._end_slopes())
-        return torch.where(beyond == 0, inside, 0 * beyond)
-
-    def _end_slopes(self) -> tuple[Tensor, Tensor]:
-        """First derivatives at both ends of the domain, each of shape (*F, num_basis)."""
-        ends = torch.stack(self.domain)  # (2, *F)
-        low, high = evaluate_basis(ends, self.knots, self.degree, 1).unbind()
-        return low, high
+        nearest = x.clamp(*self.domain)
+        beyond = x - nearest  # exactly 0 on the domain, with gradient 0 there
+        nearest = nearest + 0 * beyond  # an infinity becomes NaN, which its nearest point is not
+        tangent = beyond if self.extrapolate == "linear" and order == 0 else None
+        values = evaluate_basis(nearest, self.knots, self.degree, order, beyond=tangent)
+        if (self.extrapolate, order) in (("linear", 0), ("linear", 1), ("constant", 0)):
+            return values
+        return torch.where((beyond == 0).unsqueeze(-1), values, 0 * values)
 
     def select(self, features: Sequence[int] | Tensor) -> BSpline:
         """The same B-splines for a subset (or reordering) of the features.

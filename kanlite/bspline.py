@@ -231,7 +231,7 @@ def find_cell(x: Tensor, knots: Tensor, degree: int) -> Tensor:
     """
     x = x.unsqueeze(-1)
     high = knots[..., -degree - 1].unsqueeze(-1)
-    return torch.where(x == high, knots < x, knots <= x).sum(-1) - 1
+    return ((knots <= x) & ((knots < x) | (x != high))).sum(-1) - 1
 
 
 def bspline_basis(x: Tensor, knots: Tensor, degree: int, *, derivative: int = 0) -> Tensor:
@@ -281,8 +281,16 @@ def bspline_basis(x: Tensor, knots: Tensor, degree: int, *, derivative: int = 0)
     return evaluate_basis(x, knots, degree, derivative)
 
 
-def evaluate_basis(x: Tensor, knots: Tensor, degree: int, derivative: int = 0) -> Tensor:
-    """:func:`bspline_basis` without its checks, which read data: for compiled and hot code."""
+def evaluate_basis(
+    x: Tensor, knots: Tensor, degree: int, derivative: int = 0, *, beyond: Tensor | None = None
+) -> Tensor:
+    r""":func:`bspline_basis` without its checks, which read data: for compiled and hot code.
+
+    With `beyond`, of the shape of x, the values are those of the tangents at x, continued to
+    x + beyond: :math:`B_i(x) + \mathrm{beyond} \cdot B_i'(x)`. On a cell, the recursion with an
+    argument of its own in every step is affine in each of them (the blossom of the polynomial), so
+    that the tangent is what the last step gives at x + k beyond.
+    """
     t, n_cells = knots, knots.shape[-1] - 1
     cells = torch.arange(n_cells, device=knots.device)
     x = x.unsqueeze(-1)
@@ -291,6 +299,8 @@ def evaluate_basis(x: Tensor, knots: Tensor, degree: int, derivative: int = 0) -
     if derivative > degree:
         return 0 * basis[..., : n_cells - degree]
     for k in range(1, degree + 1):
+        if k == degree and beyond is not None:
+            x = x + degree * beyond.unsqueeze(-1)
         span = t[..., k:] - t[..., :-k]  # (*F, K - k): t_{i+k} - t_i
         scaled = basis / torch.where(span > 0, span, 1)  # equal knots: B is 0 already
         if k <= degree - derivative:  # raise the degree

@@ -1,9 +1,10 @@
 r"""From data to a formula in one call: networks from small to large, the first that explains.
 
 Each shape is trained by second-order steps on coarse knots, then on finer ones, with a penalty
-on curvature that fades: of the many networks that compute one function, the one with the
-straightest edges is the one to read. Restarts are chosen by validation, the winner is pruned,
-trained again and read by :func:`kanlite.to_formula`.
+on curvature that fades. Of the many networks that compute one function, the simplest is the one
+to read: edges are dropped or become straight lines where validation allows
+(:class:`kanlite.structure.Sketch`). What explains the data is read by
+:func:`kanlite.to_formula`; if that finds no formula, larger shapes and other starts follow.
 
 Glossary
     x, y      inputs (samples, in_features) and targets (samples, out_features)
@@ -13,22 +14,20 @@ Glossary
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kanlite.bases import BSpline
-from kanlite.layers import KAN, KANLayer
-from kanlite.optim import LevenbergMarquardt
-from kanlite.pruning import prune
-from kanlite.refinement import adapt_knots_, refine
+from kanlite.structure import Rows, Sketch
 from kanlite.symbolic import Candidate, Formula, has_structure, to_formula
 
 __all__ = ["Discovery", "find_formula"]
+
+
+Shape = Sequence[int | tuple[int, int]]
 
 
 class Discovery(NamedTuple):
@@ -36,13 +35,14 @@ class Discovery(NamedTuple):
 
     Attributes:
         formula: The formula; ``formula.found`` tells whether it explains the data.
-        model: The network that it was read from, in float64.
-        tried: Widths before pruning and the validation error of each shape that was trained.
+        model: The network that it was read from, in float64: a :class:`~kanlite.KAN`, or KAN
+            layers with :class:`~kanlite.Multiply` between them.
+        tried: Shapes in the order of training, and the validation error of each.
     """
 
     formula: Formula
-    model: KAN
-    tried: list[tuple[tuple[int, ...], float]]
+    model: nn.Sequential
+    tried: list[tuple[tuple[int | tuple[int, int], ...], float]]
 
 
 def find_formula(
@@ -50,7 +50,7 @@ def find_formula(
     y: Tensor,
     *,
     names: Sequence[str] | None = None,
-    widths: Sequence[Sequence[int]] | None = None,
+    widths: Sequence[Shape] | None = None,
     candidates: Sequence[Candidate] | None = None,
     tolerance: float | None = None,
     num_intervals: Sequence[int] = (3, 6, 12, 24),
@@ -65,12 +65,14 @@ def find_formula(
         x: Inputs, shape (samples, in_features), finite, at least 40 samples.
         y: Targets, shape (samples,) or (samples, out_features), finite.
         names: Of the inputs; see :func:`kanlite.to_formula`.
-        widths: Shapes to try, from small to large; no hidden layer, then one of 1, 2 and 3 nodes
-            if None.
+        widths: Shapes to try, from small to large. A hidden layer is a number of sums, or a pair
+            (sums, products of two sums). If None: no hidden layer, then one of a sum, a product,
+            both, two sums.
         candidates: :data:`kanlite.CANDIDATES` if None.
         tolerance: Relative error that is good enough; see :func:`kanlite.to_formula`.
         num_intervals: G of the successive refinements; each a multiple of the one before.
-        restarts: Random starts per shape, at least 1; a start that explains the data is the last.
+        restarts: Random starts per shape until one explains the data, at least 1. If no shape
+            gives a formula, all are started anew once.
         generator: Of the starts and of the validation rows; a fixed seed if None.
 
     Returns:
@@ -87,33 +89,62 @@ def find_formula(
         >>> find_formula(x, 3 * x[:, 0] - x[:, 1] ** 2).formula.expr
         3*x1 - x2**2
 
-    Book: *Reading a network*.
+    Book: *Reading a network*. Source: Liu et al., KAN 2.0 (2024), arXiv:2408.10205, for the
+    products; Eilers and Marx, Flexible smoothing with B-splines and penalties (1996),
+    Statistical Science 11, 89-121, for splines that straighten.
     """
     x, y = _checked(x, y, restarts, num_intervals)
     generator = generator or torch.Generator().manual_seed(0)
-    d, q = x.shape[1], y.shape[1]
-    shapes = [[d, q], *([d, h, q] for h in (1, 2, 3))] if widths is None else widths
-    order = torch.randperm(len(x), generator=generator)
-    held, rows = order[: len(x) // 5], order[len(x) // 5 :]
-    tried: list[tuple[tuple[int, ...], float]] = []
-    best: tuple[Formula, KAN] | None = None
-    for number, shape in enumerate(shapes):
-        if shape[0] != d or shape[-1] != q:
-            raise ValueError(f"widths must start with {d} and end with {q}, got {list(shape)}")
-        model, error, explained = _trained(
-            shape, x, y, rows, held, num_intervals, restarts, generator
-        )
+    shapes = _shapes(widths, x.shape[1], y.shape[1])
+    mean, spread = y.mean(0), y.std(0, correction=0)
+    rows = _rows(x, (y - mean) / spread, generator)
+    tried: list[tuple[tuple[int | tuple[int, int], ...], float]] = []
+    fallback: tuple[float, Sketch] | None = None
+    best: tuple[Formula, nn.Sequential] | None = None
+    for shape in _twice(shapes):
+        sketch, error, explains = _trained(shape, rows, num_intervals, restarts, generator)
         tried.append((tuple(shape), error))
-        if not explained and (number + 1 < len(shapes) or best is not None):
-            continue
+        if fallback is None or error < 0.9 * fallback[0]:
+            fallback = error, sketch
+        if explains:
+            model = sketch.model(mean, spread)
+            formula = to_formula(
+                model, x, y, names=names, candidates=candidates, tolerance=tolerance
+            )
+            if best is None or formula.found or formula.is_symbolic > best[0].is_symbolic:
+                best = formula, model
+            if formula.found:
+                return Discovery(*best, tried)
+    if best is None and fallback is not None:
+        model = fallback[1].model(mean, spread)
         formula = to_formula(model, x, y, names=names, candidates=candidates, tolerance=tolerance)
-        if best is None or formula.found or formula.relative_error < best[0].relative_error:
-            best = formula, model
-        if formula.found:
-            break
+        best = formula, model
     if best is None:
         raise ValueError("widths must hold at least one shape, got none")
     return Discovery(*best, tried)
+
+
+def _shapes(widths: Sequence[Shape] | None, d: int, q: int) -> list[Shape]:
+    """The shapes to try, if they fit the data."""
+    hidden: list[int | tuple[int, int]] = [1, (0, 1), (1, 1), 2]
+    shapes: list[Shape] = [[d, q], *([d, h, q] for h in hidden)] if widths is None else list(widths)
+    for shape in shapes:
+        if shape[0] != d or shape[-1] != q:
+            raise ValueError(f"widths must start with {d} and end with {q}, got {list(shape)}")
+    return shapes
+
+
+def _twice(shapes: list[Shape]) -> Iterator[Shape]:
+    """All shapes, then again those whose training depends on the start."""
+    yield from shapes
+    yield from (shape for shape in shapes if len(shape) > 2)
+
+
+def _rows(x: Tensor, v: Tensor, generator: torch.Generator, most: int = 5000) -> Rows:
+    """A random fifth to validate on, the others to train on; not more than do any good."""
+    order = torch.randperm(len(x), generator=generator)[:most]
+    held, rows = order[: len(order) // 5], order[len(order) // 5 :]
+    return Rows(x[rows], v[rows], x[held], v[held])
 
 
 def _checked(
@@ -137,70 +168,50 @@ def _checked(
     return x, y
 
 
+@torch.no_grad()
 def _trained(
-    shape: Sequence[int],
-    x: Tensor,
-    y: Tensor,
-    rows: Tensor,
-    held: Tensor,
+    shape: Shape,
+    rows: Rows,
     num_intervals: Sequence[int],
     restarts: int,
     generator: torch.Generator,
-) -> tuple[KAN, float, bool]:
-    """The best of several starts, pruned: a network, its validation error, does it explain y?"""
-    mean, spread = y.mean(0), y.std(0, correction=0)
-    v = (y - mean) / spread
-    best = _start(shape, x, generator), math.inf
-    for _ in range(restarts if len(shape) > 2 else 1):  # one layer: a convex problem
-        model, error = _descend(_start(shape, x, generator), x, v, rows, held, num_intervals)
-        if error < best[1]:
-            best = model, error
-        if error < 1e-4 or not has_structure(x[held], model(x[held]).detach() - v[held]):
+) -> tuple[Sketch, float, bool]:
+    """The simplest of several starts that explain y, or the best: its error, does it explain?"""
+    found: list[tuple[Sketch, float, bool]] = []
+    for number in range(restarts if len(shape) > 2 else 1):  # one layer: a convex problem
+        intervals = num_intervals[0]
+        start = Sketch(shape, rows.x, generator, num_intervals=intervals, apart=number % 2 == 0)
+        sketch, error = _descend(start, rows, num_intervals)
+        explains = error < 1e-4 or not has_structure(*_residual(sketch, rows))
+        found.append((sketch, error, explains))
+        if explains and sketch.reads_once:
             break
-    model, error = best
-    small = prune(model, x[rows], edge_threshold=1e-3, node_threshold=1e-3)
-    if small.widths != model.widths:
-        small, after = _descend(small, x, v, rows, held, num_intervals[-1:])
-        model, error = (small, after) if after < max(2 * error, 1e-4) else (model, error)
-    gap = model(x[held]).detach() - v[held]
-    explained = error < 1e-3 or not has_structure(x[held], gap)
-    with torch.no_grad():  # back to the units of y
-        last = model[-1]
-        last.coef.mul_(spread)
-        last.bias = torch.nn.Parameter(
-            (0 * mean if last.bias is None else last.bias) * spread + mean
-        )
-    return model, error, explained
+    least = min(error for _, error, _ in found)
+    good = [f for f in found if f[2] and f[1] < max(3 * least, 1e-4)]
+    sketch, error, explains = min(good, key=lambda f: (f[0].cost, f[1]), default=min(found, key=lambda f: f[1]))
+    return sketch, error, explains or error < 1e-3
 
 
-def _start(shape: Sequence[int], x: Tensor, generator: torch.Generator) -> KAN:
-    """A network without residual branches, its first knots on the range of each input."""
-    first = BSpline.from_data(x, 3, uniform_fraction=1.0)
-    layers = []
-    for number, (n, m) in enumerate(itertools.pairwise(shape)):
-        basis = first if number == 0 else BSpline(3).double()
-        layers.append(KANLayer(n, m, basis, residual=None, generator=generator))
-    return KAN.from_layers(layers).double()
+def _residual(sketch: Sketch, rows: Rows) -> tuple[Tensor, Tensor]:
+    """All inputs, and what the sketch leaves of their targets."""
+    x, v = torch.cat([rows.x, rows.held_x]), torch.cat([rows.y, rows.held_y])
+    return x, sketch(sketch.first(x)) - v
 
 
-def _descend(
-    model: KAN, x: Tensor, v: Tensor, rows: Tensor, held: Tensor, num_intervals: Sequence[int]
-) -> tuple[KAN, float]:
-    """Second-order training on finer and finer knots; the stage that validates best."""
-    best, least = model, math.inf
+def _descend(start: Sketch, rows: Rows, num_intervals: Sequence[int]) -> tuple[Sketch, float]:
+    """Training on finer and finer knots while that helps, with one simplification on the way."""
+    best, least, simple = start, math.inf, False
     for stage, intervals in enumerate(num_intervals):
-        trial = refine(best, intervals) if stage else refine(model, intervals)
-        adapt_knots_(trial, x)
+        trial = best.refined(intervals) if stage else start
         for smoothness in (1e-2, 1e-4, 1e-6, 1e-8) if stage == 0 else (10.0 ** (-10 - 2 * stage),):
-            optimizer = LevenbergMarquardt(trial, smoothness=smoothness)
-            for step in range(30):
-                optimizer.step(x[rows], v[rows])
-                if stage == 0 and step in (1, 3, 7, 15):
-                    adapt_knots_(trial, x)
-                if optimizer.converged:
-                    break
-        error = float((trial(x[held]).detach() - v[held]).square().mean().sqrt())
-        if not error < least:
+            trial = trial.trained(rows.x, rows.y, smoothness=smoothness, adapt=stage == 0)
+        error = trial.error(trial.first(rows.held_x), rows.held_y)
+        improved = error < 0.98 * least
+        if improved:
+            best, least = trial, error
+        last = not improved or intervals == num_intervals[-1] or error < 1e-9
+        if not simple and least < 0.7 and (last or (intervals >= 12 and least < 0.02)):
+            (best, least), simple = best.simplified(rows, least), True
+        if last:
             break
-        best, least = trial, error
     return best, least

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from kanlite import kernels
 from kanlite.bases import Basis
 
 __all__ = ["KAN", "RESIDUALS", "Init", "KANLayer"]
@@ -203,9 +204,13 @@ class KANLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs: (..., in_features) -> (..., out_features)."""
-        features = self._basis_values(x).flatten(-2)  # (..., in * num_basis)
-        y = features @ self.coef.to(features.dtype).flatten(0, 1)  # (..., out)
-        if self._residual is not None and self.residual_weight is not None:
+        z = self._normalized(x)
+        fused = self.residual_weight if z is x and self._residual is nnf.silu else None
+        y = kernels.combine(self.basis, z, self.coef, fused)
+        if y is None:  # the reference: basis values in memory, one matrix product
+            fused, values = None, self.basis(z).flatten(-2)  # (..., in * num_basis)
+            y = values @ self.coef.to(values.dtype).flatten(0, 1)  # (..., out)
+        if self._residual is not None and self.residual_weight is not None and fused is None:
             y = y + self._residual(x) @ self.residual_weight
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
@@ -215,7 +220,7 @@ class KANLayer(nn.Module):
         Shape (..., in_features) -> (..., in_features, num_basis + 1) or, without a residual,
         (..., in_features, num_basis).
         """
-        values = self._basis_values(x)
+        values: Tensor = self.basis(self._normalized(x))
         if self._residual is None:
             return values
         return torch.cat([values, self._residual(x).unsqueeze(-1)], dim=-1)
@@ -225,7 +230,7 @@ class KANLayer(nn.Module):
 
         Entry [j, i] is phi_ji(x_i). Their sum over i, plus the bias, is ``forward(x)``.
         """
-        values = self._basis_values(x)
+        values = self.basis(self._normalized(x))
         phi = torch.einsum("...ig,igo->...oi", values, self.coef.to(values.dtype))
         if self._residual is not None and self.residual_weight is not None:
             phi = phi + self._residual(x).unsqueeze(-2) * self.residual_weight.T  # (..., out, in)
@@ -240,18 +245,11 @@ class KANLayer(nn.Module):
         Returns:
             Shares in [0, 1], shape (in_features,); 0 for an empty batch.
         """
-        self._check_input(x)
-        z = x if self.normalize is None else self.normalize(x)
-        outside = self.basis.outside(z).reshape(-1, self.in_features)
+        outside = self.basis.outside(self._normalized(x)).reshape(-1, self.in_features)
         return outside.to(torch.get_default_dtype()).sum(0) / max(len(outside), 1)
 
-    def _basis_values(self, x: Tensor) -> Tensor:
-        self._check_input(x)
-        z = x if self.normalize is None else self.normalize(x)
-        values: Tensor = self.basis(z)  # (..., in, num_basis)
-        return values
-
-    def _check_input(self, x: Tensor) -> None:
+    def _normalized(self, x: Tensor) -> Tensor:
+        """What the basis sees of checked inputs, shape (..., in)."""
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point, got {x.dtype}")
         if x.dim() == 0 or x.shape[-1] != self.in_features:
@@ -259,6 +257,8 @@ class KANLayer(nn.Module):
                 f"x must have last dimension in_features = {self.in_features}, "
                 f"got shape {tuple(x.shape)}"
             )
+        z: Tensor = x if self.normalize is None else self.normalize(x)
+        return z
 
     def extra_repr(self) -> str:
         """Sizes and residual, for ``print(model)``."""

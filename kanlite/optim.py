@@ -39,6 +39,7 @@ __all__ = ["LevenbergMarquardt"]
 Function = Callable[[Tensor], Tensor]
 Residual = Callable[..., Tensor]
 MAX_PARAMETERS = 5_000
+ROUNDING = 1e-13  # a relative change of the loss that is not worth a step
 
 
 class LevenbergMarquardt:
@@ -177,9 +178,14 @@ class LevenbergMarquardt:
         def values(rows: slice) -> Tensor:
             return vmap(one, dims)(self._detached(), *(part[rows] for part in data))
 
+        def twice(parameters: dict[str, Tensor], *sample: Tensor) -> tuple[Tensor, Tensor]:
+            r = one(parameters, *sample)
+            return r, r  # to differentiate, and to keep
+
         def jacobian(rows: slice) -> tuple[Tensor, Tensor]:
-            blocks = vmap(jacrev(one), dims)(self._detached(), *(part[rows] for part in data))
-            return values(rows), torch.cat([b.flatten(2) for b in blocks.values()], -1)
+            derivative = vmap(jacrev(twice, has_aux=True), dims)
+            blocks, r = derivative(self._detached(), *(part[rows] for part in data))
+            return r, torch.cat([b.flatten(2) for b in blocks.values()], -1)
 
         count = len(data[0])
         return self._step(_Problem(count, _root_weight(weight, count), values, jacobian))
@@ -204,14 +210,14 @@ class LevenbergMarquardt:
             factor, failed = torch.linalg.cholesky_ex(a + torch.diag(self.damping * scaling))
             if not failed:
                 delta = torch.cholesky_solve(-g.unsqueeze(-1), factor).squeeze(-1)
+                predicted = -float(2 * g @ delta + delta @ a @ delta)
+                if predicted <= ROUNDING * loss:  # not worth a trial, nor is more damping
+                    break
                 self._set_vector(start + delta)
                 gain = loss - self._loss(problem, rough)
-                predicted = -float(2 * g @ delta + delta @ a @ delta)
-                if predicted > 0 and gain > 1e-4 * predicted:  # False for NaN
-                    trust = gain / predicted
-                    self.damping *= max(1 / 3, 1 - (2 * trust - 1) ** 3)
-                    self.damping, self.growth = max(self.damping, 1e-15), 2.0
-                    self.converged = gain <= 1e-13 * loss
+                if gain > 1e-4 * predicted:  # False for NaN
+                    self._relax(gain / predicted)
+                    self.converged = gain <= ROUNDING * loss
                     return loss
             self.damping, self.growth = self.damping * self.growth, 2 * self.growth
             if self.damping > 1e12:
@@ -219,6 +225,15 @@ class LevenbergMarquardt:
         self._set_vector(start)
         self.damping, self.growth, self.converged = 1e-2, 2.0, True
         return loss
+
+    def _relax(self, trust: float) -> None:
+        """Less damping after a step whose gain was `trust` times the predicted one.
+
+        Nielsen's rule, but down to a tenth where the quadratic model is all but exact.
+        """
+        least = 1 / 10 if abs(trust - 1) < 0.05 else 1 / 3
+        self.damping = max(self.damping * max(least, 1 - (2 * trust - 1) ** 3), 1e-15)
+        self.growth = 2.0
 
     def _normal_equations(self, problem: _Problem, rough: Tensor) -> tuple[Tensor, Tensor, float]:
         """A (P, P), g (P,) and F, in float64, chunk by chunk."""

@@ -18,7 +18,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +28,72 @@ from kanlite.bases import Basis
 __all__ = ["Chebyshev", "Fourier", "GaussianRBF", "Rational", "ReflectionalSwitch"]
 
 Series = list[Tensor]
-B = TypeVar("B", bound="_Bumps")
+
+
+class _ClosedForm(Basis):
+    """What all of them share: values are derivatives of order 0, buffers have rows per feature.
+
+    A subclass names in `_per_feature` the buffers that differ between features, and of each the
+    dimension that counts the features (if the domain has any).
+    """
+
+    _per_feature: ClassVar[tuple[tuple[str, int], ...]]
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """F: () or (in_features,)."""
+        return tuple(self.low.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Basis functions at x: (..., *F) -> (..., *F, num_basis)."""
+        return self.derivative(x, 0)
+
+    def select(self, features: Sequence[int] | Tensor) -> Self:
+        """The same functions for a subset (or reordering) of the features; a copy if shared.
+
+        Where features share parameters in groups, all groups remain.
+        """
+        chosen = copy.deepcopy(self)
+        if self.feature_shape:
+            index = torch.as_tensor(features, dtype=torch.long, device=self.low.device)
+            for name, dim in self._per_feature:
+                rows = getattr(self, name).movedim(dim, 0)[index]
+                setattr(chosen, name, rows.movedim(0, dim).contiguous())
+        return chosen
+
+    def _checked(self, x: Tensor, order: int) -> Tensor:
+        """x, if it fits; an infinity becomes NaN, so that no basis turns it into a number."""
+        if order < 0:
+            raise ValueError(f"order must be at least 0, got {order}")
+        if not x.is_floating_point():
+            raise ValueError(f"x must be floating point, got {x.dtype}")
+        if self.feature_shape and tuple(x.shape[-1:]) != self.feature_shape:
+            raise ValueError(
+                f"x must have last dimension {self.feature_shape[0]}, one for each feature of the "
+                f"basis, got shape {tuple(x.shape)}"
+            )
+        return x + 0 * x
+
+    def _ends_text(self) -> str:
+        low, high = self.domain
+        return f"[{low.item():g}, {high.item():g}]" if low.dim() == 0 else f"{len(low)} domains"
 
 
 # Bumps: one shape, moved to each center --------------------------------------------------------
 
 
-class _Bumps(Basis):
+class _Bumps(_ClosedForm):
     """Copies of one function of z = (x - u) / w, one for each center u."""
 
+    _per_feature = (("centers", 0), ("width", 0))
     centers: Tensor
     width: Tensor
 
-    def __init__(self, centers: Tensor, width: float | Tensor) -> None:
+    def __init__(self, centers: Tensor, width: float | Tensor | None) -> None:
         super().__init__()
         _check_centers(centers)
+        if width is None:
+            width = (centers[..., -1] - centers[..., 0]) / (centers.shape[-1] - 1)
         width = torch.as_tensor(width, dtype=centers.dtype, device=centers.device)
         if width.shape not in ((), centers.shape[:-1]):
             raise ValueError(
@@ -61,40 +112,23 @@ class _Bumps(Basis):
         """The derivative by z, of the given order, of the shape that is moved around."""
 
     @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """F: () or (in_features,)."""
-        return tuple(self.centers.shape[:-1])
-
-    @property
     def domain(self) -> tuple[Tensor, Tensor]:
         """The first and the last center, each of shape F."""
         return self.centers[..., 0], self.centers[..., -1]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Bumps at x: (..., *F) -> (..., *F, num_basis)."""
-        return self.derivative(x, 0)
-
     def derivative(self, x: Tensor, order: int = 1) -> Tensor:
         """Their derivative of the given order, at least 0, in closed form."""
-        x = _checked(x, self.feature_shape, order).unsqueeze(-1)
+        x = self._checked(x, order).unsqueeze(-1)
         width = self.width.unsqueeze(-1)
         values = self._bump((x - self.centers) / width, order)
         return values if order == 0 else values / width**order
-
-    def select(self: B, features: Sequence[int] | Tensor) -> B:
-        """The same bumps for a subset (or reordering) of the features; a copy if shared."""
-        chosen = copy.deepcopy(self)
-        if self.feature_shape:
-            index = torch.as_tensor(features, dtype=torch.long, device=self.centers.device)
-            chosen.centers, chosen.width = self.centers[index].clone(), self.width[index].clone()
-        return chosen
 
     def config(self) -> dict[str, Any]:
         """The shape of the centers."""
         return {"centers_shape": list(self.centers.shape)}
 
     @classmethod
-    def from_config(cls: type[B], config: dict[str, Any]) -> B:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Bumps of the shape that :meth:`config` tells, on placeholder centers."""
         *features, size = config["centers_shape"]
         made = cls.__new__(cls)
@@ -104,7 +138,7 @@ class _Bumps(Basis):
     def extra_repr(self) -> str:
         """Number of functions, domain and width, for ``print(model)``."""
         width = f"{self.width.item():.4g}" if self.width.dim() == 0 else f"{len(self.width)} widths"
-        return f"num_basis={self.num_basis}, {_ends_text(self)}, width={width}"
+        return f"num_basis={self.num_basis}, {self._ends_text()}, width={width}"
 
 
 class GaussianRBF(_Bumps):
@@ -152,14 +186,7 @@ class GaussianRBF(_Bumps):
         centers: Tensor | None = None,
         width: float | Tensor | None = None,
     ) -> None:
-        if centers is None:
-            centers = _equally_spaced(num_basis, low, high)
-        elif (num_basis, low, high) != (8, -2.0, 2.0):
-            raise ValueError("centers already say num_basis, low and high: give only the centers")
-        _check_centers(centers)
-        if width is None:
-            width = (centers[..., -1] - centers[..., 0]) / (centers.shape[-1] - 1)
-        super().__init__(centers, width)
+        super().__init__(_centers(centers, (num_basis, low, high), (8, -2.0, 2.0)), width)
 
     @staticmethod
     def _bump(z: Tensor, order: int) -> Tensor:
@@ -213,11 +240,7 @@ class ReflectionalSwitch(_Bumps):
         centers: Tensor | None = None,
         width: float | Tensor = 1.0,
     ) -> None:
-        if centers is None:
-            centers = _equally_spaced(num_basis, low, high)
-        elif (num_basis, low, high) != (8, -1.2, 1.2):
-            raise ValueError("centers already say num_basis, low and high: give only the centers")
-        super().__init__(centers, width)
+        super().__init__(_centers(centers, (num_basis, low, high), (8, -1.2, 1.2)), width)
 
     @staticmethod
     def _bump(z: Tensor, order: int) -> Tensor:
@@ -235,9 +258,10 @@ class ReflectionalSwitch(_Bumps):
 # Functions on an interval ----------------------------------------------------------------------
 
 
-class _OnInterval(Basis):
+class _OnInterval(_ClosedForm):
     """What bases share whose functions live on [low, high], mapped to z in [-1, 1]."""
 
+    _per_feature: ClassVar[tuple[tuple[str, int], ...]] = (("ends", 1),)
     ends: Tensor
 
     def __init__(self, low: float | Tensor, high: float | Tensor) -> None:
@@ -245,24 +269,15 @@ class _OnInterval(Basis):
         self.register_buffer("ends", _stacked_ends(low, high))
 
     @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """F: () or (in_features,)."""
-        return tuple(self.ends.shape[1:])
-
-    @property
     def domain(self) -> tuple[Tensor, Tensor]:
         """Ends (low, high) of the domain, each of shape F."""
         return self.ends[0], self.ends[1]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Basis functions at x: (..., *F) -> (..., *F, num_basis)."""
-        return self.derivative(x, 0)
 
     def _coordinate(self, x: Tensor, order: int) -> tuple[Tensor, Tensor]:
         """z at x, shape (..., *F), and dz/dx, shape F. On [-1, 1], z is x to the last bit."""
         low, high = self.domain
         slope = 2 / (high - low)
-        return (_checked(x, self.feature_shape, order) - (low + high) / 2) * slope, slope
+        return (self._checked(x, order) - (low + high) / 2) * slope, slope
 
 
 class Chebyshev(_OnInterval):
@@ -331,12 +346,6 @@ class Chebyshev(_OnInterval):
         values = torch.stack([term[order] for term in terms[: self.num_basis]], dim=-1)
         return values * math.factorial(order)
 
-    def select(self, features: Sequence[int] | Tensor) -> Chebyshev:
-        """The same functions for a subset (or reordering) of the features; a copy if shared."""
-        chosen = copy.deepcopy(self)
-        chosen.ends = _selected(self.ends, features)
-        return chosen
-
     def config(self) -> dict[str, Any]:
         """Degree, squash and the shape of the domain."""
         return {
@@ -353,10 +362,10 @@ class Chebyshev(_OnInterval):
 
     def extra_repr(self) -> str:
         """Degree, domain and squash, for ``print(model)``."""
-        return f"degree={self.degree}, {_ends_text(self)}, squash={self.squash!r}"
+        return f"degree={self.degree}, {self._ends_text()}, squash={self.squash!r}"
 
 
-class Fourier(Basis):
+class Fourier(_ClosedForm):
     r"""Cosines and sines whose longest period is the domain: the basis of FourierKAN.
 
     .. math:: B_{k-1}(x) = \cos k \theta, \quad B_{K+k-1}(x) = \sin k \theta, \quad
@@ -389,6 +398,7 @@ class Fourier(Basis):
     Source: GistNoesis, FourierKAN (2024), github.com/GistNoesis/FourierKAN.
     """
 
+    _per_feature = (("center", 0), ("speed", 0))
     center: Tensor
     speed: Tensor
 
@@ -409,37 +419,20 @@ class Fourier(Basis):
         self.register_buffer("speed", 2 * math.pi / (ends[1] - ends[0]))
 
     @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """F: () or (in_features,)."""
-        return tuple(self.center.shape)
-
-    @property
     def domain(self) -> tuple[Tensor, Tensor]:
         """Ends (low, high) of the domain, one period apart, each of shape F."""
         half = math.pi / self.speed
         return self.center - half, self.center + half
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Cosines and sines at x: (..., *F) -> (..., *F, num_basis)."""
-        return self.derivative(x, 0)
-
     def derivative(self, x: Tensor, order: int = 1) -> Tensor:
         """Derivative of the given order, at least 0: (..., *F) -> (..., *F, num_basis)."""
-        theta = (_checked(x, self.feature_shape, order) - self.center) * self.speed
+        theta = (self._checked(x, order) - self.center) * self.speed
         k = torch.arange(1, self.num_frequencies + 1, dtype=theta.dtype, device=theta.device)
         phase = theta.unsqueeze(-1) * k  # (..., *F, K)
         c, s = torch.cos(phase), torch.sin(phase)
         turned = ((c, s), (-s, c), (-c, -s), (s, -c))[order % 4]
         values = torch.cat(turned, dim=-1)
         return values if order == 0 else values * (k.repeat(2) * self.speed[..., None]) ** order
-
-    def select(self, features: Sequence[int] | Tensor) -> Fourier:
-        """The same functions for a subset (or reordering) of the features; a copy if shared."""
-        chosen = copy.deepcopy(self)
-        if self.feature_shape:
-            index = torch.as_tensor(features, dtype=torch.long, device=self.center.device)
-            chosen.center, chosen.speed = self.center[index].clone(), self.speed[index].clone()
-        return chosen
 
     def config(self) -> dict[str, Any]:
         """Number of frequencies and the shape of the domain."""
@@ -456,7 +449,7 @@ class Fourier(Basis):
 
     def extra_repr(self) -> str:
         """Number of frequencies and domain, for ``print(model)``."""
-        return f"num_frequencies={self.num_frequencies}, {_ends_text(self)}"
+        return f"num_frequencies={self.num_frequencies}, {self._ends_text()}"
 
 
 class Rational(_OnInterval):
@@ -501,6 +494,7 @@ class Rational(_OnInterval):
     Source: Yang and Wang, Kolmogorov-Arnold transformer (2025), arXiv:2409.10594.
     """
 
+    _per_feature = (("ends", 1), ("group", 0))
     group: Tensor
 
     def __init__(
@@ -563,16 +557,6 @@ class Rational(_OnInterval):
         stacked = torch.stack(values, dim=-1)
         return stacked if order == 0 else stacked * math.factorial(order)
 
-    def select(self, features: Sequence[int] | Tensor) -> Rational:
-        """The same functions for a subset (or reordering) of the features; a copy if shared.
-
-        All groups remain, so that the features keep their denominators.
-        """
-        chosen = copy.deepcopy(self)
-        chosen.ends = _selected(self.ends, features)
-        chosen.group = _selected(self.group[None], features)[0]
-        return chosen
-
     def config(self) -> dict[str, Any]:
         """Degrees, number of features and number of groups."""
         return {
@@ -600,7 +584,7 @@ class Rational(_OnInterval):
         """Degrees, domain and groups, for ``print(model)``."""
         return (
             f"numerator_degree={self.num_basis - 1}, "
-            f"denominator_degree={self.denominator_degree}, {_ends_text(self)}, "
+            f"denominator_degree={self.denominator_degree}, {self._ends_text()}, "
             f"num_groups={len(self.denominator)}"
         )
 
@@ -651,20 +635,6 @@ def _tanh_series(z: Series) -> Series:
 # Checks and small things -----------------------------------------------------------------------
 
 
-def _checked(x: Tensor, feature_shape: tuple[int, ...], order: int) -> Tensor:
-    """x, if it fits; an infinity becomes NaN, so that no basis turns it into a number."""
-    if order < 0:
-        raise ValueError(f"order must be at least 0, got {order}")
-    if not x.is_floating_point():
-        raise ValueError(f"x must be floating point, got {x.dtype}")
-    if feature_shape and tuple(x.shape[-1:]) != feature_shape:
-        raise ValueError(
-            f"x must have last dimension {feature_shape[0]}, one for each feature of the basis, "
-            f"got shape {tuple(x.shape)}"
-        )
-    return x + 0 * x
-
-
 def _check_centers(centers: Tensor) -> None:
     if not centers.is_floating_point() or centers.dim() not in (1, 2) or centers.shape[-1] < 2:
         raise ValueError(
@@ -685,13 +655,21 @@ def _check_groups(in_features: int | None, num_groups: int) -> None:
         )
 
 
-def _equally_spaced(num_basis: int, low: float, high: float) -> Tensor:
+def _centers(
+    centers: Tensor | None, given: tuple[int, float, float], default: tuple[int, float, float]
+) -> Tensor:
+    """The given centers, or equally spaced ones: as many as given, from low to high."""
+    if centers is not None:
+        if given != default:
+            raise ValueError("centers already say num_basis, low and high: give only the centers")
+        return centers
+    num_basis, low, high = given
     if num_basis < 2:
         raise ValueError(f"num_basis must be at least 2, got {num_basis}")
     if not -math.inf < low < high < math.inf:
         raise ValueError(f"low and high must be finite with low < high, got {low} and {high}")
-    centers = torch.linspace(low, high, num_basis, dtype=torch.float64)
-    return centers.to(torch.get_default_dtype())
+    equal = torch.linspace(low, high, num_basis, dtype=torch.float64)
+    return equal.to(torch.get_default_dtype())
 
 
 def _stacked_ends(low: float | Tensor, high: float | Tensor) -> Tensor:
@@ -715,15 +693,3 @@ def _stacked_ends(low: float | Tensor, high: float | Tensor) -> Tensor:
             f"low and high must be finite with low < high, got {first.tolist()} and {last.tolist()}"
         )
     return ends
-
-
-def _selected(values: Tensor, features: Sequence[int] | Tensor) -> Tensor:
-    """A copy of values, shape (rows, *F), for some features; of all of them if F is ()."""
-    if values.dim() == 1:
-        return values.clone()
-    return values[:, torch.as_tensor(features, dtype=torch.long, device=values.device)].clone()
-
-
-def _ends_text(basis: Basis) -> str:
-    low, high = basis.domain
-    return f"[{low.item():g}, {high.item():g}]" if low.dim() == 0 else f"{len(low)} domains"

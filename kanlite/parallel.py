@@ -101,24 +101,27 @@ class Processes:
             dist.barrier()
 
 
-def processes(device: torch.device) -> Processes:
-    """The processes that were started together with this one.
+def processes(model: nn.Module) -> Processes:
+    """The processes that were started together with this one, all with the first one's model.
 
     Joins them if ``torchrun`` started this process and nobody has joined yet: with NCCL if the
     model is on a CUDA device, with Gloo otherwise.
 
     Args:
-        device: Where the model is.
+        model: What they will train; its parameters and buffers become those of the first one's.
 
     Example:
-        >>> processes(torch.device("cpu"))
+        >>> processes(nn.Linear(2, 1))
         Processes(rank=0, size=1)
     """
     if not dist.is_available():
         return Processes()
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        on_gpu = any(parameter.is_cuda for parameter in model.parameters())
+        dist.init_process_group("nccl" if on_gpu else "gloo")
         atexit.register(dist.destroy_process_group)
     if not dist.is_initialized():
         return Processes()
-    return Processes(dist.get_rank(), dist.get_world_size())
+    found = Processes(dist.get_rank(), dist.get_world_size())
+    found.agree_on(model)
+    return found

@@ -291,7 +291,7 @@ def _finer(basis: BSpline, num_intervals: int) -> BSpline:
 def _replace_basis_(layer: KANLayer, new: Basis, change: Tensor) -> float:
     """Put a new basis and its coefficients into a layer; returns the relative misfit."""
     old, coef = layer.basis, layer.coef.double().cpu()
-    changed = _apply(change, coef)
+    changed = _apply(change, coef).contiguous()  # PyTorch's LBFGS views gradients as vectors
     a, b = _sampled(old, new, 8 * new.num_basis)
     before, after = (
         torch.einsum("...pg,...go->...po", *pair) for pair in ((a, coef), (b, changed))

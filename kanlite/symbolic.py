@@ -7,7 +7,8 @@ formula are then fit together to the data, and become 2, 1/3 or pi where the dat
 
 Networks have a freedom that formulas do not: a hidden node may be shifted and scaled if the next
 edges undo it. Each hidden node therefore gets the constant 0, and one edge that leaves it has
-a = 1. The same holds inside candidates: in c (a x + b)^2, the scale a can be 1.
+a = 1. Factors of a product may be scaled if another factor undoes it: all but the first have an
+edge with c = 1. The same holds inside candidates: in c (a x + b)^2, the scale a can be 1.
 
 Glossary
     a, b, c, d   constants of an affine fit, y ~ c f(a x + b) + d
@@ -20,20 +21,22 @@ Glossary
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kanlite.edges import edge_inputs, edge_layers
-from kanlite.layers import KAN, KANLayer
+from kanlite.layers import KANLayer
+from kanlite.variants import Multiply
 
 __all__ = [
     "CANDIDATES",
@@ -50,6 +53,7 @@ __all__ = [
 
 Function = Callable[[Tensor], Tensor]
 Redundancy = Literal["multiplies", "adds"]
+Groups = tuple[tuple[int, ...], ...]
 INF = math.inf
 
 
@@ -162,7 +166,12 @@ class AffineFit(NamedTuple):
 
 @torch.no_grad()
 def fit_affine(
-    x: Tensor, y: Tensor, candidate: Candidate, *, weight: Tensor | None = None
+    x: Tensor,
+    y: Tensor,
+    candidate: Candidate,
+    *,
+    weight: Tensor | None = None,
+    beside: Tensor | None = None,
 ) -> AffineFit:
     r"""The best affine disguise of a function: a scan, then second-order polish.
 
@@ -176,9 +185,10 @@ def fit_affine(
         y: Values, shape (samples,), finite.
         candidate: f; a x + b stays inside its domain.
         weight: w, shape (samples,), not negative; ones if None.
+        beside: Other functions at x, shape (samples, r): y is fit up to multiples of them.
 
     Returns:
-        The constants and r2; c = 0 and r2 = 1 if y is constant, r2 = 0 if nothing fits.
+        The constants and r2 (with what is beside counted as explained); c = 0 and r2 = 1 if y is constant, r2 = 0 if nothing fits.
 
     Raises:
         ValueError: If shapes do not fit, a number is not finite, or all x are alike.
@@ -213,26 +223,57 @@ def fit_affine(
     if size <= 1e-14 * y.abs().amax():
         return AffineFit(1.0, 0.0, 0.0, float(y.mean()), 1.0)
     u, v = (x - middle) / half, (y - mean) / size
+    known = torch.ones(len(x), 1, dtype=x.dtype)
+    if beside is not None:
+        known = torch.cat([known, beside.detach().double()], 1)
     some = u.argsort()[torch.linspace(0, len(u) - 1, min(len(u), 200)).long()]
     some = some if w[some].sum() > 0 else w.argsort(descending=True)[:200]
-    few = u[some], v[some], w[some] / w[some].sum()
-    best = _polish(*few, candidate, _scan(*few, candidate), 20)[0]
-    best, error = _polish(u, v, w, candidate, best[None, :2], 15)
+    few = _Sample.of(u[some], v[some], w[some], known[some])
+    best = _polish(few, candidate, _scan(few, candidate), 20)[0]
+    best, error = _polish(_Sample.of(u, v, w, known), candidate, best[None, :2], 15)
     a, b, c, d = best.tolist()
     a, b = a / float(half), b - a * float(middle / half)
     r2 = 1 - float(error) if math.isfinite(float(error)) else 0.0
     return AffineFit(a, b, float(size) * c, float(mean + size * d), max(r2, 0.0))
 
 
-def _scan(u: Tensor, v: Tensor, w: Tensor, candidate: Candidate, starts: int = 6) -> Tensor:
-    """The best (A, B) of a grid, shape (starts, 2), by squared correlation."""
+class _Sample(NamedTuple):
+    """Points to fit: u, v (S,), roots of weights that sum to 1 (S,), and what may be added.
+
+    That is constants and functions beside them, (S, 1 + r); q is an orthonormal basis of it.
+    """
+
+    u: Tensor
+    v: Tensor
+    root: Tensor
+    known: Tensor
+    q: Tensor
+
+    @classmethod
+    def of(cls, u: Tensor, v: Tensor, w: Tensor, known: Tensor) -> _Sample:
+        """Weights need not sum to 1 yet."""
+        root = (w / w.sum()).sqrt()
+        return cls(u, v, root, known, torch.linalg.qr(root[:, None] * known)[0])
+
+    def rest(self, f: Tensor) -> Tensor:
+        """What is left of functions (..., S), times the roots, by regression on what is known."""
+        f = self.root * f
+        return f - (f @ self.q) @ self.q.T
+
+
+def _scan(sample: _Sample, candidate: Candidate, starts: int = 6) -> Tensor:
+    """Pairs (A, B) of a grid, shape (starts, 2): the best ones of different shapes."""
     grid = _grid(candidate)
-    f = candidate.function(grid[:, :1] * u + grid[:, 1:])  # (K, samples)
-    f = f - f @ w[:, None]
-    v = v - v @ w
-    r2 = (f @ (w * v)).square() / ((f.square() @ w) * (v.square() @ w)).clamp(min=1e-300)
-    r2 = torch.where(torch.isfinite(r2), r2, -1.0)
-    return grid[r2.topk(min(starts, len(grid))).indices]
+    f = sample.rest(candidate.function(grid[:, :1] * sample.u + grid[:, 1:]))  # (K, S)
+    f = f / f.norm(dim=1, keepdim=True).clamp(min=1e-150)
+    r2 = torch.nan_to_num((f @ sample.rest(sample.v)).square(), -1.0, -1.0, -1.0)
+    chosen: list[int] = []
+    for _ in range(min(starts, len(grid))):
+        chosen.append(int(r2.argmax()))
+        alike = (f @ f[chosen[-1]]).square() > 0.99
+        r2 = torch.where(alike, -1.0, r2)
+        r2[chosen[-1]] = -2.0
+    return grid[chosen]
 
 
 def _grid(candidate: Candidate) -> Tensor:
@@ -269,20 +310,17 @@ def _grid(candidate: Candidate) -> Tensor:
 
 
 def _polish(
-    u: Tensor, v: Tensor, w: Tensor, candidate: Candidate, grid: Tensor, steps: int
+    sample: _Sample, candidate: Candidate, grid: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
     """Levenberg-Marquardt from several (A, B) at once: the best (A, B, C, D) and its error."""
-    root = w.sqrt()
-    p, error = _regressed(u, v, w, candidate, grid)
+    p, error = _regressed(sample, candidate, grid)
     damping, stalled = torch.full_like(error, 1e-3), 0
     for _ in range(steps):
-        r, j = _slopes(u, v, candidate, p)
-        j = torch.nan_to_num(j * root[:, None], 0.0, 0.0, 0.0)  # (starts, samples, 4)
-        r = torch.nan_to_num(r * root, 0.0, 0.0, 0.0)
+        r, j = _slopes(sample, candidate, p)
         normal = j.mT @ j
         scaling = torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * damping[:, None] + 1e-15)
         delta = torch.linalg.solve(normal + scaling, -(j.mT @ r[..., None]))[..., 0]
-        trial, after = _regressed(u, v, w, candidate, (p + delta)[:, :2])
+        trial, after = _regressed(sample, candidate, p[:, :2] + delta[:, :2])
         better = after < error
         stalled = 0 if (after < (1 - 1e-4) * error).any() else stalled + 1
         p, error = trial.where(better[:, None], p), after.where(better, error)
@@ -293,33 +331,31 @@ def _polish(
     return p[best], error[best]
 
 
-def _regressed(
-    u: Tensor, v: Tensor, w: Tensor, candidate: Candidate, ab: Tensor
-) -> tuple[Tensor, Tensor]:
+def _regressed(sample: _Sample, candidate: Candidate, ab: Tensor) -> tuple[Tensor, Tensor]:
     """(A, B, C, D) with C and D by linear regression, and the mean square error (inf if off)."""
-    argument = ab[:, :1] * u + ab[:, 1:]
+    argument = ab[:, :1] * sample.u + ab[:, 1:]
     low, high = candidate.domain
     inside = ((argument > low) & (argument < high)).all(1)
     f = candidate.function(argument)
-    mean = f @ w
-    centered = f - mean[:, None]
-    c = (centered @ (w * v)) / (centered.square() @ w).clamp(min=1e-300)
-    d = v @ w - c * mean
-    error = (c[:, None] * f + d[:, None] - v).square() @ w
+    rest, v = sample.rest(f), sample.rest(sample.v)
+    c = rest @ v / rest.square().sum(1).clamp(min=1e-300)
+    error = (v - c[:, None] * rest).square().sum(1)
+    d = (sample.v - c[:, None] * f) @ sample.root.square()
     valid = inside & torch.isfinite(error) & torch.isfinite(ab).all(1)
     return torch.cat([ab, c[:, None], d[:, None]], 1), torch.where(valid, error, INF)
 
 
-def _slopes(u: Tensor, v: Tensor, candidate: Candidate, p: Tensor) -> tuple[Tensor, Tensor]:
-    """Residuals (starts, samples) and their derivatives (starts, samples, 4)."""
-    a, b, c, d = (column[:, None] for column in p.unbind(1))
+def _slopes(sample: _Sample, candidate: Candidate, p: Tensor) -> tuple[Tensor, Tensor]:
+    """Residuals (starts, S) and their derivatives by A, B, C (starts, S, 3), once D is best."""
+    a, b, c, _ = (column[:, None] for column in p.unbind(1))
     with torch.enable_grad():
-        argument = (a * u + b).requires_grad_()
+        argument = (a * sample.u + b).requires_grad_()
         f = candidate.function(argument)
         (slope,) = torch.autograd.grad(f.sum(), argument, materialize_grads=True)
     f = f.detach()
-    j = torch.stack([c * slope * u, c * slope, f, torch.ones_like(f)], -1)
-    return c * f + d - v, j
+    columns = (c * slope * sample.u, c * slope, f)
+    j = torch.stack([sample.rest(torch.nan_to_num(part, 0.0, 0.0, 0.0)) for part in columns], -1)
+    return torch.nan_to_num(sample.rest(c * f - sample.v), 0.0, 0.0, 0.0), j
 
 
 class Suggestion(NamedTuple):
@@ -345,6 +381,7 @@ def suggest(
     candidates: Sequence[Candidate] | None = None,
     freedom: int = 10,
     floor: float = 1e-6,
+    beside: Tensor | None = None,
 ) -> list[Suggestion]:
     r"""What function could this be? Candidates for the values of one edge, the best first.
 
@@ -365,6 +402,7 @@ def suggest(
         candidates: :data:`CANDIDATES` if None.
         freedom: m, at least 1; the number of basis functions of a spline.
         floor: :math:`\epsilon`, the expected relative error of the values, above 0.
+        beside: See :func:`fit_affine`: what the values are known up to.
 
     Returns:
         One suggestion for each candidate that can be fit at all.
@@ -394,10 +432,17 @@ def suggest(
     spread = y.std(correction=0)
     if not spread > 0:
         raise ValueError("y must vary and be finite: a constant needs no candidate")
+    known = None
+    if beside is not None:
+        known = torch.cat([torch.ones(len(x), 1), beside.detach()], 1).double()[order]
     found = []
     for candidate in CANDIDATES if candidates is None else candidates:
-        fit = fit_affine(x[~held], y[~held], candidate)
+        fit = fit_affine(
+            x[~held], y[~held], candidate, beside=None if known is None else known[~held]
+        )
         gap = fit(candidate, x[held]) - y[held]
+        if known is not None:
+            gap = gap - known[held] @ torch.linalg.pinv(known[held]) @ gap
         error = float(gap.square().mean().sqrt() / spread)
         if fit.r2 > 0 and math.isfinite(error):
             found.append(Suggestion(candidate, fit, error, INF))
@@ -430,35 +475,44 @@ class _Edge:
 
 @dataclass
 class _Network:
-    """A formula as a network: node j of the next layer = constant + sum of c f(a z_i + b)."""
+    """A formula as a network: output j of a layer = constant + sum of c f(a z_i + b).
 
-    widths: tuple[int, ...]
+    The nodes of a layer, which the next one sees, are its outputs or products of some of them.
+    """
+
+    groups: tuple[Groups, ...]  # per layer: the outputs that are multiplied into each node
     edges: list[_Edge]
 
-    @property
-    def size(self) -> int:
-        """P: three constants per edge, one per node after the inputs."""
-        return 3 * len(self.edges) + sum(self.widths[1:])
+    def __post_init__(self) -> None:
+        counts = [sum(map(len, nodes)) for nodes in self.groups]
+        self.starts = [3 * len(self.edges) + sum(counts[:layer]) for layer in range(len(counts))]
+        self.size = 3 * len(self.edges) + sum(counts)  # three constants per edge, one per output
 
     def node(self, layer: int, j: int) -> int:
         """Where theta holds the constant of output j of a layer."""
-        return 3 * len(self.edges) + sum(self.widths[1 : layer + 1]) + j
+        return self.starts[layer] + j
 
-    def __call__(self, x: Tensor, theta: Tensor) -> Tensor:
-        """(..., widths[0]) and (P,) or (..., P) -> (..., widths[-1])."""
-        z = list(x.unbind(-1))
-        for layer, width in enumerate(self.widths[1:]):
-            nodes = [theta[..., self.node(layer, j)] + 0 * z[0] for j in range(width)]
+    def evaluate(self, z: list[Any], number: Callable[[int], Any], f: Callable[..., Any]) -> Any:
+        """All outputs: numbers are given by their place in theta, f gets (edge, argument)."""
+        for layer, nodes in enumerate(self.groups):
+            outputs = [number(self.node(layer, j)) + 0 * z[0] for j in range(sum(map(len, nodes)))]
             for e in self.edges:
                 if e.layer == layer:
-                    a, b, c = theta[..., e.at : e.at + 3].unbind(-1)
-                    nodes[e.j] = nodes[e.j] + c * e.candidate.function(a * z[e.i] + b)
-            z = nodes
-        return torch.stack(z, -1)
+                    a, b, c = (number(e.at + k) for k in range(3))
+                    outputs[e.j] = outputs[e.j] + c * f(e, a * z[e.i] + b)
+            z = [functools.reduce(operator.mul, (outputs[j] for j in node)) for node in nodes]
+        return z
 
-    def out_edges(self, layer: int, j: int) -> list[_Edge]:
-        """Edges that leave output j of a layer."""
-        return [e for e in self.edges if e.layer == layer + 1 and e.i == j]
+    def __call__(self, x: Tensor, theta: Tensor) -> Tensor:
+        """(..., inputs) and (P,) or (..., P) -> (..., outputs)."""
+        constants = theta.unbind(-1)
+        z = list(x.unbind(-1))
+        values = self.evaluate(z, constants.__getitem__, lambda e, t: e.candidate.function(t))
+        return torch.stack(values, -1)
+
+    def out_edges(self, layer: int, node: int) -> list[_Edge]:
+        """Edges that leave a node of a layer."""
+        return [e for e in self.edges if e.layer == layer + 1 and e.i == node]
 
     def in_edges(self, layer: int, j: int) -> list[_Edge]:
         """Edges that enter output j of a layer."""
@@ -468,34 +522,66 @@ class _Network:
 def _fixed_gauge(net: _Network, theta: Tensor) -> tuple[Tensor, Tensor]:
     """The same formula with its redundant constants at 0 or 1, and a mask of the others."""
     theta, free = theta.clone(), torch.ones(net.size, dtype=torch.bool)
-    for layer, width in enumerate(net.widths[1:]):
+    for layer, nodes in enumerate(net.groups):
         for e in net.edges:
             if e.layer == layer:
                 _tidy_(net, e, theta, free)
-        if layer == len(net.widths) - 2:
+        if layer == len(net.groups) - 1:
             break
-        for j in range(width):  # shift and scale of the hidden nodes
-            leaving, k = net.out_edges(layer, j), net.node(layer, j)
-            for e in leaving:
-                theta[e.at + 1] += theta[e.at] * theta[k]
-            theta[k], free[k] = 0.0, False
-            rigid = [e for e in leaving if e.candidate.scale is None]
-            entering = net.in_edges(layer, j)
-            if not entering:
-                continue
-            if rigid:
-                factor = float(theta[rigid[0].at])
-                free[rigid[0].at] = False
-            else:
-                factor = 1 / float(theta[entering[0].at + 2])
-                free[entering[0].at + 2] = False
-            if factor == 0 or not math.isfinite(factor):
-                continue
-            for e in entering:
-                theta[e.at + 2] *= factor
-            for e in leaving:
-                theta[e.at] /= factor
+        for number, (first, *others) in enumerate(nodes):
+            if not others:
+                _shift_away_(net, layer, number, first, theta, free)
+            for j in others:
+                _scale_factor_(net, layer, j, first, theta, free)
+            _scale_node_(net, layer, number, first, theta, free)
     return theta, free
+
+
+def _shift_away_(
+    net: _Network, layer: int, node: int, j: int, theta: Tensor, free: Tensor
+) -> None:
+    """Move the constant of a hidden sum into the edges that leave it."""
+    k = net.node(layer, j)
+    for e in net.out_edges(layer, node):
+        theta[e.at + 1] += theta[e.at] * theta[k]
+    theta[k], free[k] = 0.0, False
+
+
+def _scale_factor_(
+    net: _Network, layer: int, j: int, first: int, theta: Tensor, free: Tensor
+) -> None:
+    """Give a factor's largest edge c = 1, and its scale to the first factor."""
+    entering = net.in_edges(layer, j)
+    if entering:
+        leader = max(entering, key=lambda e: abs(float(theta[e.at + 2])))
+        size = float(theta[leader.at + 2])
+        free[leader.at + 2] = False
+        _scale_(net, layer, j, 1 / size if size else 1.0, theta)
+        _scale_(net, layer, first, size or 1.0, theta)
+
+
+def _scale_node_(
+    net: _Network, layer: int, node: int, j: int, theta: Tensor, free: Tensor
+) -> None:
+    """Give one edge that leaves a hidden node a = 1, or one that enters it c = 1."""
+    entering, leaving = net.in_edges(layer, j), net.out_edges(layer, node)
+    if not entering or not leaving:
+        return
+    rigid = [e.at for e in leaving if e.candidate.scale is None]
+    fixed = rigid[0] if rigid else entering[0].at + 2
+    factor = float(theta[fixed]) if rigid else 1 / (float(theta[fixed]) or INF)
+    free[fixed] = False
+    if factor != 0 and math.isfinite(factor):
+        _scale_(net, layer, j, factor, theta)
+        for e in leaving:
+            theta[e.at] /= factor
+
+
+def _scale_(net: _Network, layer: int, j: int, factor: float, theta: Tensor) -> None:
+    """Multiply output j of a layer."""
+    theta[net.node(layer, j)] *= factor
+    for e in net.in_edges(layer, j):
+        theta[e.at + 2] *= factor
 
 
 def _tidy_(net: _Network, e: _Edge, theta: Tensor, free: Tensor) -> None:
@@ -586,14 +672,22 @@ def _jacobian(net: _Network, theta: Tensor, free: Tensor, data: _Data) -> tuple[
     return residual.T.flatten(), torch.cat(rows)
 
 
-def _uncertainty(net: _Network, theta: Tensor, free: Tensor, data: _Data, error: float) -> Tensor:
-    """Standard deviation of each free constant: large where the data do not determine it."""
+def _uncertainty(
+    net: _Network, theta: Tensor, free: Tensor, data: _Data, error: float
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation of each free constant: large where the data do not determine it.
+
+    And its square over what it would be if the noise were alike everywhere: the estimate is
+    White's, from the residuals themselves.
+    """
     unit = theta[free].abs().clamp(min=1.0)
-    _, j = _jacobian(net, theta, free, data)
-    _, size, right = torch.linalg.svd(j * unit, full_matrices=False)
+    r, j = _jacobian(net, theta, free, data)
+    left, size, right = torch.linalg.svd(j * unit, full_matrices=False)
     size = torch.where(size > 1e-10 * size[0], size, 1e-13 * size[0]).clamp(min=1e-300)
-    deviation: Tensor = unit * max(error, 1e-8) * (right / size[:, None]).norm(dim=0)
-    return deviation
+    inverse = right.T / size  # (P', P')
+    alike = max(error, 1e-8) * inverse.norm(dim=1)
+    own = (inverse @ (left * r[:, None]).T).norm(dim=1)
+    return unit * torch.maximum(alike, own), (own / alike).square().clamp(min=1.0)
 
 
 # Constants that are nice ---------------------------------------------------------------------
@@ -607,7 +701,7 @@ class _Nice(NamedTuple):
     name: str
 
 
-@cache
+@functools.cache
 def _nice_numbers() -> list[_Nice]:
     """Integers, small fractions, and multiples of pi and of roots, by increasing cost."""
     units = (("1", 1.0, 0.0), ("pi", math.pi, 2.0), ("E", math.e, 4.0), ("1/pi", 1 / math.pi, 5.0))
@@ -642,8 +736,8 @@ def _snapped(
     least, held, count = error, data.error(net, theta, True), len(data.x)
     slopes = {e.at + k for e in net.edges for k in (0, 2)}  # a and c: no edge becomes zero
     while free.any():
-        deviation = torch.zeros_like(theta)
-        deviation[free] = _uncertainty(net, theta, free, data, error)
+        deviation, excess = torch.zeros_like(theta), torch.ones_like(theta)
+        deviation[free], excess[free] = _uncertainty(net, theta, free, data, error)
         options = [
             (nice.bits, abs(nice.value - float(theta[k])), k, nice)
             for k in free.nonzero()[:, 0].tolist()
@@ -654,8 +748,10 @@ def _snapped(
             trial, others = theta.clone(), free.clone()
             trial[k], others[k] = nice.value, False
             trial, after = _refit(net, trial, others, data)
-            # Three standard deviations for this one, and what chance adds for those before it.
-            fit_limit = max(least * (1 + (4.5 + len(names)) / count), 1e-9)
+            # What chance adds to the squared error: three standard deviations for this one, four
+            # where the formula gets shorter, and one for each of those before it.
+            chance = (16 if nice.value == 0 else 9) * float(excess[k]) + 2 * len(names)
+            fit_limit = max(least * (1 + chance / 2 / count), 1e-9)
             held_limit = max(held * (1.02 + 2 * len(names) / count), 1e-9)
             if after <= fit_limit and data.error(net, trial, True) <= held_limit:
                 theta, free, error, names[k] = trial, others, after, nice
@@ -734,9 +830,9 @@ class Formula:
 
         Numeric edges are evaluated as the splines that they are. NaN where it has no value.
         """
-        if x.dim() == 0 or x.shape[-1] != self._network.widths[0]:
+        if x.dim() == 0 or x.shape[-1] != len(self.names):
             raise ValueError(
-                f"x must have last dimension {self._network.widths[0]}, got {tuple(x.shape)}"
+                f"x must have last dimension {len(self.names)}, got {tuple(x.shape)}"
             )
         return self._network(x.double(), self._theta.to(x.device)).to(x.dtype)
 
@@ -766,7 +862,7 @@ class Formula:
 
 @torch.no_grad()
 def to_formula(
-    model: KAN | KANLayer,
+    model: nn.Sequential | KANLayer,
     x: Tensor,
     y: Tensor | None = None,
     *,
@@ -789,7 +885,8 @@ def to_formula(
     rounded to significant digits, and SymPy simplifies.
 
     Args:
-        model: A :class:`~kanlite.KAN` (prune it first), or a layer.
+        model: A :class:`~kanlite.KAN` (prune it first), a layer, or an nn.Sequential of KAN
+            layers with :class:`~kanlite.Multiply` after some of them.
         x: Inputs, shape (..., in_features), finite, at least 20 samples; not the test set.
         y: Targets, shape (..., out_features), or (...) for one output; what the model gives if
             None. Formulas are more exact than networks if they can see the targets.
@@ -805,8 +902,8 @@ def to_formula(
         The formula, with what was chosen for each edge and errors on held-out rows.
 
     Raises:
-        ValueError: If the model is no KAN or normalizes its inputs, or an argument breaks its
-            rule.
+        ValueError: If the model holds anything else or normalizes its inputs, or an argument
+            breaks its rule.
         ImportError: If SymPy is not installed.
 
     Example:
@@ -821,11 +918,11 @@ def to_formula(
     trying constants and structures against data follows Udrescu and Tegmark, AI Feynman (2020),
     doi:10.1126/sciadv.aay2631.
     """
-    net, layers, x, y, names, tolerance = _checked(model, x, y, names, tolerance, digits)
+    net, layers, groups, x, y, names, tolerance = _checked(model, x, y, names, tolerance, digits)
     data = _split(x, y, generator)
     goal, floor, model_error = _goals(net, data, tolerance)
     slots, constants = _slots(net, layers, x, candidates or CANDIDATES, floor)
-    search = _Search(slots, constants, net.widths, data, goal, floor)
+    search = _Search(slots, constants, groups, data, goal, floor)
     network, theta = search.run()
     found = search.reached and not any(slot.numeric for slot in slots)
     if found and (error := data.error(network, theta, True)) > tolerance:
@@ -858,6 +955,7 @@ class _Slot:
     spline: Candidate
     score: float
     freedom: int
+    shared: Callable[[], list[Suggestion]]  # what it may be, up to others on the same input
     choice: int = 0  # of the suggestions; -1 for the spline, -2 for a constant
 
     @property
@@ -889,7 +987,7 @@ class _Search:
 
     slots: list[_Slot]
     constants: list[Tensor]
-    widths: tuple[int, ...]
+    groups: tuple[Groups, ...]
     rows: _Data
     goal: float
     floor: float
@@ -902,12 +1000,18 @@ class _Search:
             if self.reached:
                 return net, theta
             before = error
-            for slot in sorted(self.active(), key=lambda s: -s.misfit):
+            if len(self.culprits()) > 3:
+                break
+            for slot in self.culprits():
                 net, theta, error = self.try_others(slot, net, theta, error)
                 if self.reached:
                     return net, theta
             if error > 0.9 * before:
                 break
+        for slot in self.culprits()[:3]:
+            net, theta, error = self.try_shared(slot, net, theta, error)
+            if self.reached:
+                return net, theta
         while not self.reached and (symbolic := [s for s in self.active() if s.choice >= 0]):
             worst = max(symbolic, key=lambda s: s.misfit)
             worst.choice = -1
@@ -935,6 +1039,14 @@ class _Search:
                 break
         return self.fit() if best is None or not self.reached else best
 
+    def culprits(self) -> list[_Slot]:
+        """Edges that their functions do not fit well enough, the worst first.
+
+        Where there are many of them, no exchange of one function helps.
+        """
+        bad = [s for s in self.active() if s.choice >= 0 and s.misfit > self.goal]
+        return sorted(bad, key=lambda s: -s.misfit)
+
     def active(self) -> list[_Slot]:
         """Edges that vary."""
         return [slot for slot in self.slots if slot.choice > -2]
@@ -952,7 +1064,7 @@ class _Search:
             edges.append(_Edge(slot.layer, slot.j, slot.i, candidate, len(numbers)))
             numbers += [a, b, c]
             constants[slot.layer][slot.j] += d
-        net = _Network(self.widths, edges)
+        net = _Network(self.groups, edges)
         theta = torch.cat([torch.tensor(numbers, dtype=torch.float64), *constants])
         theta, free = _fixed_gauge(net, theta)
         theta, error = _refit(net, theta, free, self.rows, steps=150, patience=1e-2)
@@ -964,7 +1076,7 @@ class _Search:
         self, slot: _Slot, net: _Network, theta: Tensor, error: float, most: int = 5
     ) -> tuple[_Network, Tensor, float]:
         """Give one edge the candidate that serves the whole formula best."""
-        best, least = slot.choice, min(s.error for s in slot.suggestions)
+        best, least = slot.choice, min((s.error for s in slot.suggestions), default=0.0)
         for choice, suggestion in enumerate(slot.suggestions[:most]):
             if choice == best or suggestion.error > 30 * least:
                 continue
@@ -979,43 +1091,78 @@ class _Search:
         return net, theta, error
 
 
+    def try_shared(
+        self, slot: _Slot, net: _Network, theta: Tensor, error: float
+    ) -> tuple[_Network, Tensor, float]:
+        """Give one edge a candidate that is right up to functions that other edges can take.
+
+        In g(x) + (y + k) f(x), any k f(x) may move from one edge to the other.
+        """
+        kept = slot.suggestions, slot.choice
+        slot.suggestions, slot.choice = [kept[0][kept[1]], *slot.shared()], 0
+        net, theta, after = self.try_others(slot, net, theta, error)
+        if slot.choice == 0:
+            slot.suggestions, slot.choice = kept
+        return net, theta, after
+
+
+def _parts(model: nn.Sequential | KANLayer) -> tuple[nn.Sequential, list[KANLayer], list[Groups]]:
+    """A copy in float64 on the CPU, its layers, and which outputs of each make up a node."""
+    modules = [model] if isinstance(model, KANLayer) else model
+    if not isinstance(modules, list | nn.Sequential):
+        raise ValueError(f"model must be a KAN or a KANLayer, got {type(model).__name__}")
+    net = nn.Sequential(*copy.deepcopy(list(modules))).double().cpu().eval()
+    layers: list[KANLayer] = []
+    groups: list[Groups] = []
+    for before, part in itertools.pairwise([None, *net]):
+        if isinstance(part, KANLayer):
+            layers.append(part)
+            groups.append(tuple((j,) for j in range(part.out_features)))
+        elif isinstance(part, Multiply) and isinstance(before, KANLayer):
+            ends = list(itertools.accumulate((*[1] * part.num_sum, *part.arity), initial=0))
+            groups[-1] = tuple(tuple(range(*pair)) for pair in itertools.pairwise(ends))
+        else:
+            raise ValueError(
+                "model must hold KAN layers, with products after some, got "
+                f"{type(part).__name__} after {type(before).__name__}"
+            )
+    if any(layer.normalize is not None for layer in layers):
+        raise ValueError("model must not normalize its inputs: its edges then see more than one")
+    return net, layers, groups
+
+
 def _checked(
-    model: KAN | KANLayer,
+    model: nn.Sequential | KANLayer,
     x: Tensor,
     y: Tensor | None,
     names: Sequence[str] | None,
     tolerance: float | None,
     digits: int,
-) -> tuple[KAN, list[KANLayer], Tensor, Tensor, tuple[str, ...], float]:
+) -> tuple[nn.Sequential, list[KANLayer], tuple[Groups, ...], Tensor, Tensor, tuple[str, ...], float]:
     """Arguments of :func:`to_formula` in float64 and on the CPU, if they keep their rules."""
-    if not isinstance(model, KAN | KANLayer):
-        raise ValueError(f"model must be a KAN or a KANLayer, got {type(model).__name__}")
-    net = copy.deepcopy(KAN.from_layers([model]) if isinstance(model, KANLayer) else model)
-    net = net.double().cpu().eval()
-    layers = edge_layers(net)
-    if any(layer.normalize is not None for layer in layers):
-        raise ValueError("model must not normalize its inputs: its edges then see more than one")
+    net, layers, groups = _parts(model)
+    width, outputs = layers[0].in_features, len(groups[-1])
     x = x.detach().cpu().double().reshape(-1, x.shape[-1])
-    if len(x) < 20 or x.shape[-1] != net.widths[0]:
+    if len(x) < 20 or x.shape[-1] != width:
         raise ValueError(
-            f"x must hold at least 20 samples of {net.widths[0]} features, got {tuple(x.shape)}"
+            f"x must hold at least 20 samples of {width} features, got {tuple(x.shape)}"
         )
     default = 1e-3 if y is None else 1e-6
-    y = net(x) if y is None else y.detach().cpu().double().reshape(-1, net.widths[-1])
+    y = net(x) if y is None else y.detach().cpu().double().reshape(-1, outputs)
     if len(x) != len(y):
         raise ValueError(f"x and y must hold as many samples, got {len(x)} and {len(y)}")
     if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
         raise ValueError("x and y must be finite, got a NaN or an infinity")
     if names is None:
-        names = ["x"] if net.widths[0] == 1 else [f"x{i + 1}" for i in range(net.widths[0])]
-    if len(set(names)) != net.widths[0]:
-        raise ValueError(f"names must be {net.widths[0]} different names, got {list(names)}")
+        names = ["x"] if width == 1 else [f"x{i + 1}" for i in range(width)]
+    if len(set(names)) != width:
+        raise ValueError(f"names must be {width} different names, got {list(names)}")
     tolerance = default if tolerance is None else tolerance
     if not 0 < tolerance < INF:
         raise ValueError(f"tolerance must be finite and above 0, got {tolerance}")
     if not 1 <= digits <= 15:
         raise ValueError(f"digits must be in [1, 15], got {digits}")
-    return net, layers, x, y, tuple(names), tolerance
+    return net, layers, tuple(groups), x, y, tuple(names), tolerance
 
 
 def _split(x: Tensor, y: Tensor, generator: torch.Generator | None) -> _Data:
@@ -1029,14 +1176,14 @@ def _split(x: Tensor, y: Tensor, generator: torch.Generator | None) -> _Data:
     return _Data(x[rows], y[rows], x[held], y[held], spread)
 
 
-def _goals(net: KAN, data: _Data, tolerance: float) -> tuple[float, float, float]:
+def _goals(net: nn.Sequential, data: _Data, tolerance: float) -> tuple[float, float, float]:
     """The error to reach, what accuracy is worth at most, and the network's held-out error."""
     fit, held = (
         float(((net(x) - y) / data.spread).square().mean().sqrt())
         for x, y in ((data.x, data.y), (data.held_x, data.held_y))
     )
     count = len(data.x) + len(data.held_x)
-    share = min(sum(p.numel() for p in net.parameters()) / count, 0.75)  # of noise that is fit
+    share = min(sum(int(p.count_nonzero()) for p in net.parameters()) / count, 0.75)  # of noise that is fit
     goal = max(tolerance, 1.15 * max(fit, held) / math.sqrt(1 - share))
     return goal, max(1e-6, fit * math.sqrt(share)), held
 
@@ -1061,7 +1208,7 @@ def has_structure(x: Tensor, residual: Tensor, most: int = 2000) -> bool:
 
 
 def _slots(
-    net: KAN, layers: list[KANLayer], x: Tensor, candidates: Sequence[Candidate], floor: float
+    net: nn.Sequential, layers: list[KANLayer], x: Tensor, candidates: Sequence[Candidate], floor: float
 ) -> tuple[list[_Slot], list[Tensor]]:
     """All edges with suggestions for those that vary, and what the others add to each node."""
     slots: list[_Slot] = []
@@ -1076,12 +1223,20 @@ def _slots(
         share = spread / spread.sum(1, keepdim=True).clamp(min=1e-300)
         for j, i in itertools.product(range(layer.out_features), range(layer.in_features)):
             spline = Candidate(f"phi_{number}_{j}_{i}", _spline(layer, j, i), "", 0)
-            freedom = layer.basis.num_basis
-            slot = _Slot(number, j, i, [], spline, float(share[j, i]), freedom, -2)
+            request = functools.partial(
+                suggest,
+                z[:, i],
+                phi[:, j, i],
+                candidates=candidates,
+                freedom=layer.basis.num_basis,
+                floor=floor,
+            )
+            others = [k for k in range(layer.out_features) if k != j and not still[k, i]]
+            shared = functools.partial(request, beside=phi[:, others, i]) if others else list
+            freedom, score = layer.basis.num_basis, float(share[j, i])
+            slot = _Slot(number, j, i, [], spline, score, freedom, shared, -2)
             if not still[j, i]:
-                slot.suggestions = suggest(
-                    z[:, i], phi[:, j, i], candidates=candidates, freedom=freedom, floor=floor
-                )
+                slot.suggestions = request()
                 slot.choice = 0 if slot.suggestions else -1
             slots.append(slot)
     return slots, constants
@@ -1142,17 +1297,12 @@ def _expression(
     ]
     plain = {symbol: sympy.Symbol(name) for symbol, name in zip(z, names, strict=True)}
     argument = sympy.Symbol("x")
-    for layer, width in enumerate(net.widths[1:]):
-        nodes = [number(net.node(layer, j)) for j in range(width)]
-        for e in net.edges:
-            if e.layer == layer:
-                a, b, c = (number(e.at + k) for k in range(3))
-                if e.candidate.expression:
-                    f = sympy.sympify(e.candidate.expression).subs(argument, a * z[e.i] + b)
-                else:
-                    f = sympy.Function(e.candidate.name)(a * z[e.i] + b)
-                nodes[e.j] += c * f
-        z = nodes
+
+    def function(e: _Edge, z: Any) -> Any:
+        known = e.candidate.expression
+        return sympy.sympify(known).subs(argument, z) if known else sympy.Function(e.candidate.name)(z)
+
+    z = net.evaluate(z, number, function)
     exprs = [_chopped(_simplified(expr), digits).subs(plain) for expr in z]
     return exprs[0] if len(exprs) == 1 else exprs
 

@@ -34,7 +34,7 @@ from kanlite.layers import KANLayer
 from kanlite.optim import LevenbergMarquardt
 from kanlite.parallel import Processes, processes
 from kanlite.penalties import Penalty
-from kanlite.persistence import BROKEN, read_file, write_file
+from kanlite.persistence import BROKEN, fingerprint, read_file, write_file
 from kanlite.refinement import adapt_knots_, refine, refined
 
 __all__ = ["History", "fit", "fit_coarse_to_fine"]
@@ -153,9 +153,7 @@ def fit(
     Book: *A KAN layer*; its own chapter is to come.
     """
     _check_numbers(steps=steps, batch_size=batch_size, checkpoint_every=checkpoint_every)
-    first = next(model.parameters(), None)
-    together = processes(torch.device("cpu") if first is None else first.device)
-    together.agree_on(model)
+    together = processes(model)
     run = _Run(
         model=model,
         batches=_batches(data, batch_size, generator, together),
@@ -175,9 +173,7 @@ def fit(
             run.advance()
             run.history.seconds = time.perf_counter() - started
             if checkpoint is not None and (run.step % checkpoint_every == 0 or run.is_done()):
-                if together.is_first:
-                    run.save(checkpoint)
-                together.wait()
+                run.save(checkpoint)
             bar.set_postfix(loss=f"{run.history.train_loss[-1]:.3g}", refresh=False)
             bar.update()
     return run.history
@@ -383,9 +379,15 @@ class _Run:
         optimizer.step(closure)  # type: ignore[arg-type]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything that the next step depends on."""
+        """Write everything that the next step depends on; the first process does."""
+        if self.together.is_first:
+            self._write(path)
+        self.together.wait()
+
+    def _write(self, path: str | os.PathLike[str]) -> None:
         content = {
             "step": self.step,
+            "modules": fingerprint(self.model),
             "model": dict(self.model.state_dict()),
             "optimizer_type": type(self.optimizer).__name__,
             "optimizer": self.optimizer.state_dict(),
@@ -412,6 +414,13 @@ class _Run:
         ours, theirs = self.model.state_dict(), content["model"]
         if _layout(ours) != _layout(theirs):
             raise ValueError("it is of another model, whose weights differ in shape or dtype")
+        here, there = fingerprint(self.model), content["modules"]
+        for name in {**there, **here}:
+            if here.get(name) != there.get(name):
+                raise ValueError(
+                    f"it is of another model: {name or 'the whole'!r} is {there.get(name)} there "
+                    f"and {here.get(name)} here"
+                )
         if content["optimizer_type"] != type(self.optimizer).__name__:
             raise ValueError(
                 f"it is of another optimizer, {content['optimizer_type']}, "

@@ -21,6 +21,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -446,17 +447,16 @@ def from_efficient_kan(state_dict: State, *, residual: str | Function = "silu") 
     Source: github.com/Blealtan/efficient-kan.
     """
     layers = []
-    for name, part in _numbered(state_dict, "layers", _EFFICIENT, ("spline_scaler",)):
-        weight = _shaped(part["spline_weight"], f"{name}.spline_weight", "m", "n", "num_basis")
+    for part in _parts(state_dict, "layers", _EFFICIENT, ("spline_scaler",)):
+        weight = part.get("spline_weight", "m", "n", "num_basis")
         m, n, num_basis = weight.shape
-        scale = part.get("spline_scaler", weight.new_ones(m, n))
-        scale = _shaped(scale, f"{name}.spline_scaler", m, n)
+        scale = part.get("spline_scaler", m, n, default=weight.new_ones(m, n))
         layers.append(
             _layer(
-                _splines(part["grid"], f"{name}.grid", n, num_basis),
+                _splines(part, n, num_basis),
                 (weight * scale.unsqueeze(-1)).permute(1, 2, 0),
                 residual=residual,
-                residual_weight=_shaped(part["base_weight"], f"{name}.base_weight", m, n).T,
+                residual_weight=part.get("base_weight", m, n).T,
             )
         )
     return KAN.from_layers(layers)
@@ -489,19 +489,17 @@ def from_fast_kan(
     Source: github.com/ZiyaoLi/fast-kan.
     """
     layers = []
-    for name, part in _numbered(state_dict, "layers", _FAST[:2], _FAST[2:]):
-        centers = _shaped(part["rbf.grid"], f"{name}.rbf.grid", "num_basis")
-        weight = _shaped(
-            part["spline_linear.weight"], f"{name}.spline_linear.weight", "m", "n * num_basis"
-        )
+    for part in _parts(state_dict, "layers", _FAST[:2], _FAST[2:]):
+        centers = part.get("rbf.grid", "num_basis")
+        weight = part.get("spline_linear.weight", "m", "n * num_basis")
         if weight.shape[1] % len(centers):
             raise ValueError(
-                f"{name}.spline_linear.weight must have a multiple of {len(centers)} columns, one "
-                f"for each center and feature, got {weight.shape[1]}"
+                f"{part.name}spline_linear.weight must have a multiple of {len(centers)} columns, "
+                f"one for each center and feature, got {weight.shape[1]}"
             )
         m, n = len(weight), weight.shape[1] // len(centers)
-        scale, shift = _pair(part, name, "layernorm", (n,), (n,))
-        base, bias = _pair(part, name, "base_linear", (m, n), (m,))
+        scale, shift = part.pair("layernorm", (n,), (n,))
+        base, bias = part.pair("base_linear", (m, n), (m,))
         norm = None
         if scale is not None and shift is not None:
             norm = nn.LayerNorm(n)
@@ -548,17 +546,17 @@ def from_pykan(state_dict: State, *, residual: str | Function | None = "silu") -
     """
     splines = {key: value for key, value in state_dict.items() if key.startswith("act_fun.")}
     layers: list[KANLayer] = []
-    for number, (name, part) in enumerate(_numbered(splines, "act_fun", _PYKAN, ())):
-        coef = _shaped(part["coef"], f"{name}.coef", "n", "m", "num_basis")
+    for number, part in enumerate(_parts(splines, "act_fun", _PYKAN, ())):
+        coef = part.get("coef", "n", "m", "num_basis")
         n, m, num_basis = coef.shape
         mask, spline_scale, base_scale = (
-            _shaped(part[key], f"{name}.{key}", n, m) for key in ("mask", "scale_sp", "scale_base")
+            part.get(key, n, m) for key in ("mask", "scale_sp", "scale_base")
         )
         scale, shift = _affine(state_dict, number, coef, m)
         _refuse_symbolic(state_dict, number)
         layers.append(
             _layer(
-                _splines(part["grid"], f"{name}.grid", n, num_basis),
+                _splines(part, n, num_basis),
                 (coef * (mask * spline_scale * scale).unsqueeze(-1)).permute(0, 2, 1),
                 residual=residual,
                 residual_weight=None if residual is None else mask * base_scale * scale,
@@ -575,10 +573,43 @@ def from_pykan(state_dict: State, *, residual: str | Function | None = "silu") -
 # What the importers share ----------------------------------------------------------------------
 
 
-def _numbered(
+@dataclass(frozen=True)
+class _Part:
+    """Tensors of a state_dict, and the prefix that their keys have lost."""
+
+    name: str
+    tensors: State
+
+    def get(self, key: str, *shape: int | str, default: Tensor | None = None) -> Tensor:
+        """A tensor, if it has this shape; a string stands for any size."""
+        values = self.tensors[key] if default is None else self.tensors.get(key, default)
+        fits = len(shape) == values.dim() and all(
+            isinstance(wanted, str) or wanted == size
+            for wanted, size in zip(shape, values.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+            raise ValueError(
+                f"{self.name}{key} must have shape ({wanted}), got {tuple(values.shape)}"
+            )
+        return values
+
+    def pair(
+        self, key: str, weight: tuple[int, ...], bias: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """Weight and bias of these shapes, or twice None where there are none."""
+        shapes = {f"{key}.weight": weight, f"{key}.bias": bias}
+        there = [self.get(name, *shape) for name, shape in shapes.items() if name in self.tensors]
+        if len(there) == 1:
+            names = " and ".join(self.name + name for name in shapes)
+            raise ValueError(f"state_dict must hold both {names}")
+        return (there[0], there[1]) if there else (None, None)
+
+
+def _parts(
     state: State, prefix: str, needed: Sequence[str], optional: Sequence[str]
-) -> list[tuple[str, dict[str, Tensor]]]:
-    """For each layer its name and its tensors, with the prefix off their keys."""
+) -> list[_Part]:
+    """The tensors of each layer: all of the needed ones, and no others but the optional ones."""
     parts: dict[int, dict[str, Tensor]] = {}
     for key, value in state.items():
         found = re.fullmatch(rf"{prefix}\.(\d+)\.(.+)", key)
@@ -590,45 +621,16 @@ def _numbered(
         for name in needed:
             if name not in parts.get(number, {}):
                 raise ValueError(f"state_dict must hold the key '{prefix}.{number}.{name}'")
-    return [(f"{prefix}.{number}", parts[number]) for number in sorted(parts)]
+    return [_Part(f"{prefix}.{number}.", parts[number]) for number in sorted(parts)]
 
 
-def _shaped(values: Tensor, name: str, *shape: int | str) -> Tensor:
-    """A tensor of floating-point numbers, if it has this shape; a string stands for any size."""
-    fits = len(shape) == values.dim() and all(
-        isinstance(wanted, str) or wanted == size
-        for wanted, size in zip(shape, values.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-        raise ValueError(f"{name} must have shape ({wanted}), got {tuple(values.shape)}")
-    return values
-
-
-def _pair(
-    part: Mapping[str, Tensor], name: str, key: str, *shapes: tuple[int, ...]
-) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """Weight and bias of a part of a layer, or twice None where it has no such part."""
-    kinds = (f"{key}.weight", f"{key}.bias")
-    there = [kind for kind in kinds if kind in part]
-    if len(there) == 1:
-        raise ValueError(f"state_dict must hold both {name}.{kinds[0]} and {name}.{kinds[1]}")
-    if not there:
-        return None, None
-    weight, bias = (
-        _shaped(part[kind], f"{name}.{kind}", *shape)
-        for kind, shape in zip(kinds, shapes, strict=True)
-    )
-    return weight, bias
-
-
-def _splines(grid: Tensor, name: str, n: int, num_basis: int) -> BSpline:
+def _splines(part: _Part, n: int, num_basis: int) -> BSpline:
     """B-splines on the knots of a published layer, one vector per feature."""
-    knots = _shaped(grid, name, n, "G + 2 k + 1")
+    knots = part.get("grid", n, "G + 2 k + 1")
     degree = knots.shape[1] - num_basis - 1
     if degree < 0:
         raise ValueError(
-            f"{name} must have more columns than there are coefficients to an edge, "
+            f"{part.name}grid must have more columns than there are coefficients to an edge, "
             f"got {knots.shape[1]} and {num_basis}"
         )
     return BSpline(degree=degree, knots=knots, extrapolate="natural")
@@ -667,18 +669,17 @@ def _parameter(values: Tensor) -> nn.Parameter:
 
 def _affine(state: State, layer: int, like: Tensor, m: int) -> tuple[Tensor, Tensor]:
     """Scale and shift, each (m,), of what pykan does to the sums of a layer."""
-    names = (f"subnode_scale_{layer}", f"subnode_bias_{layer}")
-    scale = _shaped(state.get(names[0], like.new_ones(m)), names[0], m)
-    shift = _shaped(state.get(names[1], like.new_zeros(m)), names[1], m)
-    nodes = state.get(f"node_scale_{layer}", like.new_ones(m))
+    whole, ones, zeros = _Part("", state), like.new_ones(m), like.new_zeros(m)
+    scale = whole.get(f"subnode_scale_{layer}", m, default=ones)
+    shift = whole.get(f"subnode_bias_{layer}", m, default=zeros)
+    nodes = state.get(f"node_scale_{layer}", ones)
     if len(nodes) != m:
         raise ValueError(
             f"node_scale_{layer} has {len(nodes)} entries for {m} sums: the model has "
             "multiplication nodes, which a KAN cannot represent; compose kanlite's Multiply "
             "with layers"
         )
-    bias = _shaped(state.get(f"node_bias_{layer}", like.new_zeros(m)), f"node_bias_{layer}", m)
-    return nodes * scale, nodes * shift + bias
+    return nodes * scale, nodes * shift + whole.get(f"node_bias_{layer}", m, default=zeros)
 
 
 def _refuse_symbolic(state: State, layer: int) -> None:

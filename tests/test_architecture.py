@@ -34,10 +34,11 @@ LEVELS = (
         "optim",
         "persistence",
         "inspection",
+        "structure",
         "export",
     ),
     ("training",),
-    ("discovery",),
+    ("discovery", "tables"),
     ("estimators", "__main__"),
 )
 THIRD_PARTY = {"torch", "numpy", "tqdm"}

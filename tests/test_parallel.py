@@ -85,7 +85,7 @@ def test_what_is_wrong_stops_all_of_them(both: tuple[Path, list[dict[str, Any]]]
 
 def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    alone = processes(torch.device("cpu"))
+    alone = processes(torch.nn.Linear(2, 1))
     assert alone == Processes(0, 1)
     assert alone.is_first
     x = torch.arange(6.0)

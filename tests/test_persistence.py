@@ -15,6 +15,7 @@ from helpers import default_dtype, same_state, seeded, uniform
 from torch import Tensor, nn
 
 import kanlite as kl
+from kanlite.architectures import KANGPT, KANAttention, KANConv2d, KANFeedForward
 from kanlite.layers import RESIDUALS
 from kanlite.persistence import read_file, write_file
 
@@ -59,6 +60,15 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "sequential": lambda: nn.Sequential(
         nn.LayerNorm(2), kl.KANLayer(2, 3, kl.BSpline()), kl.KAN([3, 2, 1], kl.BSpline())
     ),
+    "products": lambda: nn.Sequential(
+        kl.KANLayer(2, 6, kl.BSpline()), kl.Multiply(1, 2, (2, 3)), kl.KANLayer(3, 1, kl.BSpline())
+    ),
+    "feed-forward": lambda: KANFeedForward(2, kl.BSpline(), hidden_dim=3, bias=True),
+    **{
+        name: (lambda name=name: getattr(kl.variants, name)([2, 3, 2]))
+        for name in kl.variants.__all__
+        if name.endswith("_kan") and not name.startswith("from_")
+    },
     "float32": lambda: kl.KAN([2, 3, 1], _repeated).float(),
     "bfloat16": lambda: kl.KAN([2, 3, 1], _repeated, bias=True).bfloat16(),
     "knots finer than the weights": lambda: _mixed(kl.KAN([2, 1], _repeated, residual=None)),
@@ -99,6 +109,76 @@ def test_a_model_comes_back_bit_for_bit(name: str, path: Path) -> None:
     assert torch.equal(same(x), model(x))
     for ours, theirs in zip(kl.edge_layers(model), kl.edge_layers(same), strict=True):
         assert (ours.residual, ours.basis.config()) == (theirs.residual, theirs.basis.config())
+
+
+def _gpt(**options: object) -> KANGPT:
+    return KANGPT(7, 5, _repeated, embed_dim=4, num_heads=2, num_layers=2, **options)
+
+
+TOKENS = torch.randint(7, (3, 5), generator=seeded())
+IMAGES, SEQUENCES = ((3, 4, 6, 5), (3, 5, 4))  # shapes of their inputs
+ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...] | None]] = {
+    "convolution": (
+        lambda: KANConv2d(4, 2, (3, 2), _repeated, padding=(1, 0), dilation=2, bias=True),
+        IMAGES,
+    ),
+    "convolutions": (
+        lambda: nn.Sequential(
+            KANConv2d(4, 2, 3, kl.Rational(), groups=2, padding="same", padding_mode="none"),
+            KANConv2d(2, 2, 2, kl.Fourier(2), stride=2, padding_mode="reflect", residual=None),
+        ),
+        IMAGES,
+    ),
+    "attention": (lambda: KANAttention(4, 2, _repeated, residual="tanh"), SEQUENCES),
+    "linear attention to all": (lambda: KANAttention(4, 2, None, causal=False), SEQUENCES),
+    "GPT": (lambda: _gpt(residual="gelu"), None),
+    "GPT of KANs alone": (lambda: _gpt(head="kan"), None),
+    "plain GPT": (lambda: _gpt(feed_forward="mlp", attention="linear"), None),
+    "refined GPT": (lambda: kl.refine(_gpt(attention="linear"), num_intervals=8), None),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_comes_back_bit_for_bit(name: str, path: Path) -> None:
+    make, shape = ARCHITECTURES[name]
+    model = make()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(uniform(*parameter.shape, seed=1))
+    kl.save(model, path)
+    before = torch.get_rng_state()
+    with default_dtype(torch.float32):
+        same = kl.load(path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert type(same) is type(model)
+    assert repr(same) == repr(model)
+    assert same_state(model, same)
+    x = TOKENS if shape is None else uniform(*shape, low=-1.5, high=1.5)
+    assert torch.equal(same(x), model(x))
+    kl.save(same, path)  # nothing that a file needs has been lost
+    assert same_state(kl.load(path), model)
+
+
+def test_a_file_of_the_first_release_is_read(path: Path) -> None:
+    """Written out, so that no change of the format forgets it."""
+    state = kl.KAN([2, 1], kl.BSpline(), generator=seeded()).state_dict()
+    basis = {"type": "BSpline", "degree": 3, "extrapolate": "linear", "knots_shape": [12]}
+    norm = {"type": "LayerNorm", "shape": [2], "eps": 0.1, "affine": False, "bias": False}
+    layer = {
+        "type": "KANLayer",
+        "in_features": 2,
+        "out_features": 1,
+        "residual": "silu",
+        "bias": False,
+        "normalize": norm,
+        "basis": basis,
+    }
+    content = {"config": {"type": "KAN", "layers": [layer]}, "state": dict(state)}
+    torch.save({"format": "kanlite-model", "version": 1, "kanlite": "0.1.0", **content}, path)
+    model = kl.load(path)
+    assert isinstance(model, kl.KAN)
+    assert same_state(model, state)
+    assert model[0].normalize.eps == 0.1
 
 
 def test_a_loaded_network_goes_on_training(model: kl.KAN, path: Path) -> None:
@@ -172,14 +252,25 @@ class MyLayer(kl.KANLayer):
     ("make", "message"),
     [
         (lambda: kl.KANLayer(2, 1, kl.BSpline(), residual=torch.sin), "custom residual function"),
-        (lambda: nn.Sequential(nn.Linear(2, 1)), "cannot describe a Linear"),
+        (lambda: KANConv2d(1, 1, 2, kl.BSpline(), residual=torch.sin), "custom residual function"),
+        (lambda: _gpt(residual=torch.sin), "custom residual function"),
+        (lambda: KANAttention(4, 2, kl.BSpline(), residual=torch.sin), "custom residual function"),
+        (lambda: nn.Sequential(nn.Linear(2, 1)), "cannot describe a Linear: save knows KAN, "),
         (lambda: MyLayer(2, 1, kl.BSpline()), "cannot describe a MyLayer"),
         (
             lambda: kl.KANLayer(2, 1, kl.BSpline(), normalize=nn.BatchNorm1d),
             "cannot describe a BatchNorm1d",
         ),
     ],
-    ids=["custom residual", "other module", "subclass", "other normalization"],
+    ids=[
+        "custom residual",
+        "in a convolution",
+        "in a GPT",
+        "in attention",
+        "other module",
+        "subclass",
+        "other normalization",
+    ],
 )
 def test_what_a_file_cannot_describe_is_refused(
     make: Callable[[], nn.Module], message: str, path: Path

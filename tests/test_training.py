@@ -795,6 +795,8 @@ def test_loaders_with_workers_say_so_too(data: tuple[Tensor, Tensor]) -> None:
 
 BROKEN: dict[str, Callable[[dict[str, Any]], object]] = {
     "no model": lambda c: c.pop("model"),
+    "no modules": lambda c: c.pop("modules"),
+    "modules that are a list": lambda c: c.update(modules=[1]),
     "no optimizer": lambda c: c.pop("optimizer"),
     "no step": lambda c: c.pop("step"),
     "a step that is a word": lambda c: c.update(step="many"),
@@ -856,6 +858,56 @@ def test_a_checkpoint_of_another_model_is_refused(
     dtype = next(model.parameters()).dtype
     kl.fit(model, (data[0].to(dtype), data[1].to(dtype)), steps=3, checkpoint=path)
     _refuses(path, data, "it is of another model")
+
+
+# Models whose weights have the shapes of the small model's, and what tells them apart. (Another
+# degree with as many functions has another number of knots.)
+ALIKE: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "residual": (
+        lambda: kl.KAN([2, 3, 1], kl.BSpline(4, 3), residual="tanh"),
+        r"'0' is KANLayer\(.*residual='tanh'.*\) there and KANLayer\(.*residual='silu'.*\) here",
+    ),
+    "custom residual": (
+        lambda: kl.KAN([2, 3, 1], kl.BSpline(4, 3), residual=torch.sin),
+        "'0' is KANLayer.*residual='custom', bias=False, sin",
+    ),
+    "extrapolation": (
+        lambda: kl.KAN([2, 3, 1], kl.BSpline(4, 3, extrapolate="zero")),
+        "'0.basis' is BSpline.*zero.* there and BSpline.*linear.* here",
+    ),
+    "normalization": (
+        lambda: kl.KAN(
+            [2, 3, 1],
+            kl.BSpline(4, 3),
+            normalize=lambda n: nn.LayerNorm(n, elementwise_affine=False),
+        ),
+        r"'0.normalize' is LayerNorm\(\(2,\), .* there and None here",
+    ),
+    "one more module": (
+        lambda: small_model().append(nn.Tanh()),
+        r"'2' is Tanh\(\) there and None here",
+    ),
+    "kind of the whole": (
+        lambda: nn.Sequential(*small_model()),
+        r"'the whole' is Sequential\(\) there and KAN\(\) here",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_a_checkpoint_of_a_model_with_the_same_weights_is_refused_by_name(
+    name: str, data: tuple[Tensor, Tensor], path: Path
+) -> None:
+    make, message = ALIKE[name]
+    kl.fit(make(), data, steps=3, checkpoint=path)
+    _refuses(path, data, f"does not fit: it is of another model: {message}")
+
+
+def test_knots_that_have_moved_are_no_other_model(data: tuple[Tensor, Tensor], path: Path) -> None:
+    kl.fit(small_model(), (3 * data[0], data[1]), steps=3, checkpoint=path)
+    fresh = small_model(seed=1)
+    assert read_file(path, "checkpoint")["model"]["0.basis.knots"].ne(fresh[0].basis.knots).any()
+    kl.fit(fresh, (3 * data[0], data[1]), steps=5, checkpoint=path, resume=True)
 
 
 def test_a_checkpoint_of_another_optimizer_or_other_data_is_refused(

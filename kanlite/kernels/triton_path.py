@@ -107,6 +107,8 @@ def plan(knots: Tensor, degree: int, extrapolate: str, order: int, dtype: torch.
         order: Of the derivative, at least 0.
         dtype: Of the tables: float32 or float64.
     """
+    if knots.is_inference():  # nothing tells when such a tensor changes
+        return _make_plan(knots, degree, extrapolate, order, dtype)
     version, made = _PLANS.get(knots, (None, {}))
     if version != knots._version:
         made = {}

@@ -229,6 +229,11 @@ def test_a_plan_is_made_once_and_goes_with_its_knots() -> None:
     assert len(triton_path._PLANS) < before
 
 
+def test_knots_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        Case("per feature").check()
+
+
 def test_supports_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     x, coef = draw(4, 3, seed=0).float(), draw(3, 8, 2, seed=0).float()
     assert triton_path.supports(x, coef, 3, "linear", 0) is None
