@@ -167,15 +167,8 @@ def fit(
     )
     if resume:
         run.restore(checkpoint)
-    started = time.perf_counter() - run.history.seconds
     with _progress_bar(progress if together.is_first else False, steps, run.step) as bar:
-        while not run.is_done():
-            run.advance()
-            run.history.seconds = time.perf_counter() - started
-            if checkpoint is not None and (run.step % checkpoint_every == 0 or run.is_done()):
-                run.save(checkpoint)
-            bar.set_postfix(loss=f"{run.history.train_loss[-1]:.3g}", refresh=False)
-            bar.update()
+        run.train(bar, checkpoint, checkpoint_every)
     return run.history
 
 
@@ -309,6 +302,17 @@ class _Run:
         """Whether no step is left to do."""
         stuck = isinstance(self.optimizer, LevenbergMarquardt) and self.optimizer.converged
         return self.step >= self.steps or stuck
+
+    def train(self, bar: Any, path: str | os.PathLike[str] | None, every: int) -> None:
+        """All steps that are left, with a checkpoint now and then, and at the end."""
+        started = time.perf_counter() - self.history.seconds
+        while not self.is_done():
+            self.advance()
+            self.history.seconds = time.perf_counter() - started
+            if path is not None and (self.step % every == 0 or self.is_done()):
+                self.save(path)
+            bar.set_postfix(loss=f"{self.history.train_loss[-1]:.3g}", refresh=False)
+            bar.update()
 
     def advance(self) -> None:
         """One parameter update; if anything goes wrong, the model is as it was before it."""

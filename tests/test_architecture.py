@@ -16,12 +16,22 @@ import kanlite as kl
 
 ROOT = Path(kl.__file__).parents[1]
 PACKAGE = ROOT / "kanlite"
-MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"}
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+MODULES = {
+    ".".join(file.with_suffix("").parts).removesuffix(".__init__"): PACKAGE / file
+    for file in FILES
+    if file.name != "__init__.py" or file.parent.name
+}
 
 # Imports point to an earlier line, never to the same or a later one.
 LEVELS = (
     ("_version", "baselines", "superposition", "parallel"),
     ("bspline",),
+    ("kernels.build", "kernels.torch_path", "kernels.tuning"),
+    ("kernels.cpu", "kernels.triton_path"),
+    ("kernels.choice",),
+    ("kernels.autograd",),
+    ("kernels", "quantiles"),
     ("bases",),
     ("layers", "other_bases"),
     ("edges", "variants", "architectures"),
@@ -42,7 +52,8 @@ LEVELS = (
     ("estimators", "__main__"),
 )
 THIRD_PARTY = {"torch", "numpy", "tqdm"}
-OPTIONAL = {"plotting", "symbolic", "estimators"}  # loaded when one of their names is used
+# Loaded when one of their names is used.
+OPTIONAL = {"plotting", "symbolic", "estimators", "kernels.triton_path"}
 
 
 def tree(path: Path) -> ast.Module:
@@ -85,7 +96,13 @@ def test_imports_point_one_way(name: str) -> None:
         if imported.split(".")[0] == "kanlite":
             parts = imported.split(".")
             assert len(parts) > 1, f"{name} must import modules, not the whole package"
-            assert level(parts[1]) < level(name), f"{name} must not import {parts[1]}"
+            target = ".".join(parts[1:3]) if ".".join(parts[1:3]) in MODULES else parts[1]
+            assert level(target) < level(name), f"{name} must not import {target}"
+
+
+def test_fast_paths_are_reached_through_one_door() -> None:
+    users = {name for name in MODULES if "kanlite.kernels" in imports(tree(MODULES[name]))}
+    assert users == {"layers", "inspection", "export"}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - OPTIONAL))
@@ -227,7 +244,8 @@ def test_house_rules(name: str) -> None:
             defaults = [*node.args.defaults, *node.args.kw_defaults]
             assert not any(isinstance(value, ast.List | ast.Dict | ast.Set) for value in defaults)
             if node.args.kwarg is not None:
-                assert not _forwards(node, node.args.kwarg.arg)
+                # Triton takes the constants of a kernel by name.
+                assert name == "kernels.triton_path" or not _forwards(node, node.args.kwarg.arg)
 
 
 def _forwards(function: ast.FunctionDef, kwargs: str) -> bool:
@@ -258,7 +276,11 @@ def test_types_are_shipped_and_tests_are_not(tmp_path: Path) -> None:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
         metadata = archive.read(f"kanlite-{kl.__version__}.dist-info/METADATA").decode()
     assert sorted(names) == sorted(
-        ["kanlite/py.typed", *(f"kanlite/{path.name}" for path in copied.glob("*.py"))]
+        [
+            "kanlite/py.typed",
+            "kanlite/kernels/local_support.c",
+            *(f"kanlite/{path.relative_to(copied).as_posix()}" for path in copied.rglob("*.py")),
+        ]
     )
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]
     always = {line.split()[1].split(">")[0] for line in needed if "extra ==" not in line}

@@ -11,7 +11,12 @@ from helpers import default_dtype
 import kanlite as kl
 
 FOLDER = Path(kl.__file__).parent
-MODULES = ["kanlite", *(f"kanlite.{path.stem}" for path in sorted(FOLDER.glob("[!_]*.py")))]
+MODULES = [
+    "kanlite",
+    *(f"kanlite.{path.stem}" for path in sorted(FOLDER.glob("[!_]*.py"))),
+    "kanlite.kernels",
+    "kanlite.kernels.choice",
+]
 WITHOUT_EXAMPLES = {"kanlite.edges", "kanlite.plotting", "kanlite.persistence"}
 
 

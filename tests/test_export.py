@@ -118,7 +118,9 @@ def test_torch_export_takes_every_basis_and_any_batch(name: str) -> None:
     batch = ({0: torch.export.Dim("batch")},)
     program = torch.export.export(model, (x[:3],), dynamic_shapes=batch)
     for part in (x, x[:1]):
-        assert largest(program.module()(part) - model(part)) <= 1e-6
+        with kl.kernels.use("reference"):  # what the exported graph holds
+            y = model(part)
+        assert largest(program.module()(part) - y) <= 1e-6
 
 
 def test_a_float64_model_keeps_its_digits(tmp_path: Path) -> None:

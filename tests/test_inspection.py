@@ -42,7 +42,15 @@ def test_parts_of_a_layer_are_named() -> None:
     assert "residual b: none" in text
     assert "normalization before the basis: LayerNorm((2,)" in text
     assert "residual b: custom" in kl.explain(kl.KANLayer(1, 1, kl.BSpline(), residual=torch.sin))
-    assert "dense Cox-de Boor recursion, one matrix product" in text
+
+
+def test_the_path_is_told_of_each_layer_with_its_reason() -> None:
+    model = kl.KAN([2, 3, 1], kl.BSpline())
+    with kl.kernels.use("reference"):
+        assert kl.explain(model).count("  path: reference (chosen)") == 2
+    lines = kl.explain(model, uniform(5, 2)).splitlines()
+    path = kl.kernels.path(model[0], uniform(5, 2))
+    assert lines.count(f"  path: {path}") == 2
 
 
 def test_parameters_of_other_parts_count_in_the_total_only() -> None:

@@ -1,0 +1,217 @@
+"""The accuracy benchmarks: their mathematics, how a campaign goes on, and that each script runs."""
+
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.func import hessian, vmap
+
+import kanlite as kl
+from benchmarks.accuracy import (
+    bessel,
+    campaign,
+    four_variables,
+    hundred_variables,
+    poisson,
+    two_variables,
+)
+from benchmarks.accuracy.campaign import Follower, Run, Target, Task
+from tests.helpers import default_dtype, seeded, uniform
+
+ROOT = Path(kl.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with default_dtype(torch.float64):
+        yield
+
+
+# Targets -------------------------------------------------------------------------------------
+
+
+def laplacian(f, x: torch.Tensor) -> torch.Tensor:
+    return vmap(lambda point: hessian(f)(point).diagonal().sum())(x)
+
+
+def test_the_source_is_the_laplacian_of_the_solution() -> None:
+    x = uniform(20, 2)
+    torch.testing.assert_close(poisson.source(x), laplacian(poisson.solution, x))
+    assert poisson.solution(poisson.boundary(9)).abs().max() < 1e-12
+
+
+def test_laplacians_of_networks() -> None:
+    x = uniform(20, 2, seed=1)
+    kan = kl.KAN([2, 3, 2, 1], kl.BSpline(4, 5), residual=None, generator=seeded())
+    given = vmap(poisson.Curvature(kan))(x)
+    torch.testing.assert_close(given[:, :1], kan(x))
+    torch.testing.assert_close(given[:, 1], laplacian(lambda z: kan(z)[0], x))
+    mlp = kl.MLP([2, 5, 4, 1], activation="tanh", generator=seeded())
+    expected = laplacian(lambda z: mlp(z)[0], x)
+    torch.testing.assert_close(poisson.mlp_laplacian(mlp, x), expected)
+
+
+def test_functions_at_known_points() -> None:
+    x = torch.tensor([[0.5, 1.0]])
+    assert two_variables.composition(x).item() == pytest.approx(torch.e**2)
+    assert two_variables.product(x).item() == 0.5
+    assert bessel.target(torch.zeros(1, 1)).item() == pytest.approx(1.0)
+    half = torch.tensor([[0.5, 0.5, 0.5, -0.5]])  # both sums of squares are 1/2
+    assert four_variables.target(half).item() == pytest.approx(torch.e)
+    assert hundred_variables.target(torch.ones(1, 100)).item() == pytest.approx(torch.e)
+
+
+def test_samples_differ_from_each_other_and_between_seeds() -> None:
+    one, two = (campaign.Data.of(two_variables.product, 2, 60, seed) for seed in (0, 1))
+    assert len(one.train[0]) == 60
+    assert len(one.validation[0]) == 10
+    points = [part[0][:10] for data in (one, two) for part in (data.train, data.validation)]
+    points += [data.test[0][:10] for data in (one, two)]
+    assert all((a != b).all() for i, a in enumerate(points) for b in points[:i])
+
+
+def test_slope_and_values() -> None:
+    assert campaign.slope([10, 20, 40], [1.0, 2.0**-4, 2.0**-8]) == pytest.approx(4.0)
+    runs: dict[str, list[Run]] = {
+        "a": [{"rmse": e, "process_seconds": 1.0} for e in (3.0, 1.0, 2.0)],
+        "b": [{"process_seconds": 4.0}, {"process_seconds": 8.0}],
+    }
+    assert campaign.worst("a")(runs) == 3.0
+    assert campaign.worst("a", best_of=2)(runs) == 2.0
+    assert campaign.median("a")(runs) == 2.0
+    assert campaign.mean("a", "rmse")(runs) == 2.0
+    assert campaign.time_ratio("a", "b")(runs) == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "bound", "reached"),
+    [(False, 2.0, True), (False, 1.9, False), (True, 2.0, True), (True, 2.1, False)],
+)
+def test_a_target_is_judged(at_least: bool, bound: float, reached: bool) -> None:
+    target = Target("it", campaign.worst("a"), bound, at_least)
+    verdict = target.verdict({"a": [{"rmse": 2.0}]})
+    assert verdict == {"target": "it", "bound": bound, "value": 2.0, "reached": reached}
+
+
+def test_a_target_waits_for_its_runs() -> None:
+    assert Target("it", campaign.worst("a"), 1.0).verdict({}) is None
+    assert Target("it", campaign.worst("a"), 1.0).verdict({"a": []}) is None
+    assert Target("it", campaign.worst("a", best_of=4), 1.0).verdict({"a": [{"rmse": 0}]}) is None
+
+
+# The campaign --------------------------------------------------------------------------------
+
+
+def test_methods_take_turns_and_what_is_done_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[str, int]] = []
+
+    def method(name: str, breaks_at: int = -1):
+        def run(seed: int, quick: bool) -> Run:
+            if seed == breaks_at and len(calls) < 4:
+                raise KeyboardInterrupt
+            calls.append((name, seed))
+            seconds = {"process_seconds": 1.0, "wall_seconds": 1.0}
+            return {"rmse": float(seed), "parameters": 3} | seconds
+
+        return run
+
+    def after(seed: int, quick: bool, other: Run) -> Run:
+        calls.append(("after", seed))
+        return {"rmse": other["rmse"] + 10}
+
+    tasks = {
+        "task": Task(
+            {
+                "ours": method("ours", breaks_at=2),
+                "pykan": method("pykan"),
+                "after": Follower("pykan", after),
+            },
+            targets=(Target("RMSE", campaign.worst("ours"), 5.0),),
+        )
+    }
+    file = tmp_path / "out.json"
+    threads = torch.get_num_threads()
+    command = ["script", "--seeds", "3", "--peer-seeds", "1", "--output", str(file)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(KeyboardInterrupt):
+        campaign.main("It.", str(tmp_path / "it.py"), tasks)
+    assert calls == [("ours", 0), ("pykan", 0), ("after", 0), ("ours", 1)]
+    campaign.main("It.", str(tmp_path / "it.py"), tasks)
+    assert calls[4:] == [("ours", 2)]
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    assert stored["runs"]["task"]["after"] == {"0": {"rmse": 10.0}}
+    assert stored["verdicts"]["task"] == [
+        {"target": "RMSE", "bound": 5.0, "value": 2.0, "reached": True}
+    ]
+    assert stored["versions"]["torch"] == torch.__version__
+    assert "reached: RMSE" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*command, "--again", "--without", "pykan", "after"])
+    campaign.main("It.", str(tmp_path / "it.py"), tasks)
+    assert calls[5:] == [("ours", 0), ("ours", 1), ("ours", 2)]
+    torch.set_num_threads(threads)
+
+
+def test_quick_numbers_never_land_beside_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["script", "--quick"])
+    with pytest.raises(SystemExit):
+        campaign.main("It.", "it.py", {})
+
+
+SCRIPTS = {
+    "bessel": (),
+    "two_variables": (),
+    "four_variables": (),
+    "hundred_variables": (),
+    "poisson": (),
+    "knots": ("database_knotinfo",),
+}
+
+
+def missing(package: str) -> bool:
+    return importlib.util.find_spec(package) is None
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_script_runs(script: str, tmp_path: Path) -> None:
+    absent = [package for package in SCRIPTS[script] if missing(package)]
+    if absent:
+        pytest.skip(f"needs {absent[0]}: pip install --group bench")
+    file = tmp_path / "out.json"
+    module = f"benchmarks.accuracy.{script}"
+    command = [sys.executable, "-m", module, "--quick", "--seeds", "1", "--peer-seeds", "1"]
+    command += ["--output", str(file)]
+    command += ["--without", "pykan"] if missing("kan") else []
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert f"-m {module}" in content["command"]
+    tasks = importlib.import_module(module).TASKS
+    for name, task in tasks.items():
+        runs = content["runs"][name]
+        wanted = {m for m, how in task.methods.items() if "pykan" not in m or not missing("kan")}
+        assert set(runs) == wanted
+        for by_seed in runs.values():
+            assert by_seed["0"]["process_seconds"] > 0
+            assert by_seed["0"]["parameters"] > 0
+        expected = len(task.targets) if not missing("kan") else 1
+        assert len(content["verdicts"][name]) >= expected - 1  # four of five need five seeds
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_stored_results_have_every_method_and_seed(script: str) -> None:
+    """The JSON beside a script is that of the script as it is."""
+    file = ROOT / "benchmarks" / "accuracy" / f"{script}.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    for name, task in importlib.import_module(f"benchmarks.accuracy.{script}").TASKS.items():
+        runs = content["runs"][name]
+        assert set(runs) == set(task.methods)
+        for method, by_seed in runs.items():
+            assert len(by_seed) >= (2 if "pykan" in method else 5)
+        assert [v["target"] for v in content["verdicts"][name]] == [t.text for t in task.targets]
