@@ -9,7 +9,7 @@ torch.Size([4, 1])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kanlite import variants
+from kanlite import kernels, variants
 from kanlite._version import __version__
 from kanlite.architectures import KANGPT, KANAttention, KANConv2d, KANFeedForward
 from kanlite.baselines import MLP, Flops, count_flops, count_parameters, match_width
@@ -18,7 +18,6 @@ from kanlite.bspline import (
     bspline_basis,
     find_cell,
     insert_knots,
-    quantile_knots,
     to_scipy,
     uniform_knots,
 )
@@ -32,6 +31,7 @@ from kanlite.other_bases import Chebyshev, Fourier, GaussianRBF, Rational, Refle
 from kanlite.penalties import Penalty
 from kanlite.persistence import load, save
 from kanlite.pruning import Pruned, edge_scores, input_report, node_scores, prune
+from kanlite.quantiles import quantile_knots
 from kanlite.refinement import change_basis, refine
 from kanlite.superposition import InnerSums, Superposition, inner_function, inner_grid, superpose
 from kanlite.symbolic import (
@@ -106,6 +106,7 @@ __all__ = [
     "inner_grid",
     "input_report",
     "insert_knots",
+    "kernels",
     "load",
     "match_width",
     "node_scores",

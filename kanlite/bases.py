@@ -21,7 +21,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from kanlite.bspline import check_knots, check_points, evaluate_basis, quantile_knots, uniform_knots
+from kanlite.bspline import check_knots, check_points, evaluate_basis, uniform_knots
+from kanlite.quantiles import quantile_knots
 
 __all__ = ["BSpline", "Basis", "Extrapolation"]
 
@@ -76,7 +77,7 @@ class Basis(nn.Module, ABC):
 
     @property
     def as_spline(self) -> tuple[Tensor, int, str] | None:
-        """Knots, degree and extrapolation if these are B-splines, for which there are fast paths."""
+        """Knots, degree and extrapolation of B-splines, which have fast paths; None otherwise."""
         return None
 
     @property

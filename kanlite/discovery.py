@@ -89,9 +89,8 @@ def find_formula(
         >>> find_formula(x, 3 * x[:, 0] - x[:, 1] ** 2).formula.expr
         3*x1 - x2**2
 
-    Book: *Reading a network*. Source: Liu et al., KAN 2.0 (2024), arXiv:2408.10205, for the
-    products; Eilers and Marx, Flexible smoothing with B-splines and penalties (1996),
-    Statistical Science 11, 89-121, for splines that straighten.
+    Book: *Reading a network*. Source: Liu et al., KAN 2.0 (2024), arXiv:2408.10205, for products
+    in KANs.
     """
     x, y = _checked(x, y, restarts, num_intervals)
     generator = generator or torch.Generator().manual_seed(0)
@@ -99,28 +98,24 @@ def find_formula(
     mean, spread = y.mean(0), y.std(0, correction=0)
     rows = _rows(x, (y - mean) / spread, generator)
     tried: list[tuple[tuple[int | tuple[int, int], ...], float]] = []
-    fallback: tuple[float, Sketch] | None = None
+    sketches: list[tuple[float, Sketch]] = []
     best: tuple[Formula, nn.Sequential] | None = None
+
+    def read(sketch: Sketch) -> tuple[Formula, nn.Sequential]:
+        net = sketch.model(mean, spread)
+        return to_formula(net, x, y, names=names, candidates=candidates, tolerance=tolerance), net
+
     for shape in _twice(shapes):
         sketch, error, explains = _trained(shape, rows, num_intervals, restarts, generator)
         tried.append((tuple(shape), error))
-        if fallback is None or error < 0.9 * fallback[0]:
-            fallback = error, sketch
+        sketches.append((error, sketch))
         if explains:
-            model = sketch.model(mean, spread)
-            formula = to_formula(
-                model, x, y, names=names, candidates=candidates, tolerance=tolerance
-            )
-            if best is None or formula.found or formula.is_symbolic > best[0].is_symbolic:
-                best = formula, model
+            formula, model = read(sketch)
             if formula.found:
-                return Discovery(*best, tried)
-    if best is None and fallback is not None:
-        model = fallback[1].model(mean, spread)
-        formula = to_formula(model, x, y, names=names, candidates=candidates, tolerance=tolerance)
-        best = formula, model
-    if best is None:
-        raise ValueError("widths must hold at least one shape, got none")
+                return Discovery(formula, model, tried)
+            if best is None or formula.is_symbolic > best[0].is_symbolic:
+                best = formula, model
+    best = best or read(min(sketches, key=lambda pair: pair[0])[1])
     return Discovery(*best, tried)
 
 
@@ -128,6 +123,8 @@ def _shapes(widths: Sequence[Shape] | None, d: int, q: int) -> list[Shape]:
     """The shapes to try, if they fit the data."""
     hidden: list[int | tuple[int, int]] = [1, (0, 1), (1, 1), 2]
     shapes: list[Shape] = [[d, q], *([d, h, q] for h in hidden)] if widths is None else list(widths)
+    if not shapes:
+        raise ValueError("widths must hold at least one shape, got none")
     for shape in shapes:
         if shape[0] != d or shape[-1] != q:
             raise ValueError(f"widths must start with {d} and end with {q}, got {list(shape)}")
@@ -188,8 +185,10 @@ def _trained(
             break
     least = min(error for _, error, _ in found)
     good = [f for f in found if f[2] and f[1] < max(3 * least, 1e-4)]
-    sketch, error, explains = min(good, key=lambda f: (f[0].cost, f[1]), default=min(found, key=lambda f: f[1]))
-    return sketch, error, explains or error < 1e-3
+    if good:
+        return min(good, key=lambda f: (f[0].cost, f[1]))
+    sketch, error, _ = min(found, key=lambda f: f[1])
+    return sketch, error, error < 1e-3
 
 
 def _residual(sketch: Sketch, rows: Rows) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from kanlite.bases import BSpline
+from kanlite import kernels
 from kanlite.edges import edge_inputs, edge_layers
 from kanlite.layers import KANLayer
 
@@ -27,13 +27,14 @@ def explain(model: nn.Module, x: Tensor | None = None) -> str:
 
     Example:
         >>> import kanlite as kl
-        >>> print(explain(kl.KAN([2, 1], kl.BSpline())))
+        >>> with kl.kernels.use("torch"):
+        ...     print(explain(kl.KAN([2, 1], kl.BSpline())))
         KAN with 1 KAN layer, 2 edges and 18 parameters (float32, cpu)
         y_j = sum_i phi_ji(x_i),  phi(x) = sum_g c_g B_g(x) + r b(x)
         layer 0: 2 -> 1, 2 edges, 18 parameters
           basis: BSpline(num_intervals=5, degree=3, [-1, 1], extrapolate='linear')
           residual b: silu
-          path: reference (dense Cox-de Boor recursion, one matrix product)
+          path: torch (chosen)
     """
     layers = edge_layers(model)
     weight = next(model.parameters())
@@ -47,6 +48,8 @@ def explain(model: nn.Module, x: Tensor | None = None) -> str:
     inputs = [None] * len(layers) if x is None else edge_inputs(model, x)
     for number, (layer, z) in enumerate(zip(layers, inputs, strict=True)):
         lines += [f"layer {number}: {_sizes(layer)}", *(f"  {line}" for line in _parts(layer))]
+        sample = layer.basis.low.new_zeros(1, layer.in_features) if z is None else z
+        lines.append(f"  path: {kernels.path(layer, sample)}")
         if z is not None:
             share = layer.off_domain(z)
             lines.append(
@@ -70,5 +73,4 @@ def _parts(layer: KANLayer) -> list[str]:
     parts = [f"basis: {layer.basis}", f"residual b: {residual or 'none'}"]
     if layer.normalize is not None:
         parts.append(f"normalization before the basis: {layer.normalize}")
-    how = "dense Cox-de Boor recursion" if isinstance(layer.basis, BSpline) else "dense basis"
-    return [*parts, f"path: reference ({how}, one matrix product)"]
+    return parts

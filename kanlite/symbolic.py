@@ -34,7 +34,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kanlite.edges import edge_inputs, edge_layers
+from kanlite.edges import edge_inputs
 from kanlite.layers import KANLayer
 from kanlite.variants import Multiply
 
@@ -188,7 +188,8 @@ def fit_affine(
         beside: Other functions at x, shape (samples, r): y is fit up to multiples of them.
 
     Returns:
-        The constants and r2 (with what is beside counted as explained); c = 0 and r2 = 1 if y is constant, r2 = 0 if nothing fits.
+        The constants and r2 (with what is beside counted as explained); c = 0 and r2 = 1 if y is
+        constant, r2 = 0 if nothing fits.
 
     Raises:
         ValueError: If shapes do not fit, a number is not finite, or all x are alike.
@@ -537,9 +538,7 @@ def _fixed_gauge(net: _Network, theta: Tensor) -> tuple[Tensor, Tensor]:
     return theta, free
 
 
-def _shift_away_(
-    net: _Network, layer: int, node: int, j: int, theta: Tensor, free: Tensor
-) -> None:
+def _shift_away_(net: _Network, layer: int, node: int, j: int, theta: Tensor, free: Tensor) -> None:
     """Move the constant of a hidden sum into the edges that leave it."""
     k = net.node(layer, j)
     for e in net.out_edges(layer, node):
@@ -560,9 +559,7 @@ def _scale_factor_(
         _scale_(net, layer, first, size or 1.0, theta)
 
 
-def _scale_node_(
-    net: _Network, layer: int, node: int, j: int, theta: Tensor, free: Tensor
-) -> None:
+def _scale_node_(net: _Network, layer: int, node: int, j: int, theta: Tensor, free: Tensor) -> None:
     """Give one edge that leaves a hidden node a = 1, or one that enters it c = 1."""
     entering, leaving = net.in_edges(layer, j), net.out_edges(layer, node)
     if not entering or not leaving:
@@ -619,6 +616,11 @@ class _Data:
     held_x: Tensor
     held_y: Tensor
     spread: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of all rows."""
+        return len(self.x) + len(self.held_x)
 
     def error(self, net: _Network, theta: Tensor, held: bool) -> float:
         """Root mean square error relative to the spread; inf where the formula has no value."""
@@ -831,9 +833,7 @@ class Formula:
         Numeric edges are evaluated as the splines that they are. NaN where it has no value.
         """
         if x.dim() == 0 or x.shape[-1] != len(self.names):
-            raise ValueError(
-                f"x must have last dimension {len(self.names)}, got {tuple(x.shape)}"
-            )
+            raise ValueError(f"x must have last dimension {len(self.names)}, got {tuple(x.shape)}")
         return self._network(x.double(), self._theta.to(x.device)).to(x.dtype)
 
     def latex(self) -> str:
@@ -892,7 +892,7 @@ def to_formula(
             None. Formulas are more exact than networks if they can see the targets.
         names: Of the inputs; x1, x2, ... if None (x for one input).
         candidates: :data:`CANDIDATES` if None.
-        tolerance: Relative error that is good enough, above 0; 1e-6 with y and 1e-3 without, if
+        tolerance: Relative error that is good enough, above 0; 1e-9 with y and 1e-3 without, if
             None. So is that of the model and what its overfitting may hide.
         digits: Significant digits of constants that are not nice, 1 to 15; more are kept where
             rounding would cost more accuracy than they promise.
@@ -924,11 +924,11 @@ def to_formula(
     slots, constants = _slots(net, layers, x, candidates or CANDIDATES, floor)
     search = _Search(slots, constants, groups, data, goal, floor)
     network, theta = search.run()
+    theta, free = _fixed_gauge(network, theta)
+    theta, nice = _snapped(network, theta, free, data)
     found = search.reached and not any(slot.numeric for slot in slots)
     if found and (error := data.error(network, theta, True)) > tolerance:
         found = error < 0.7 and not has_structure(x, (network(x, theta) - y) / data.spread)
-    theta, free = _fixed_gauge(network, theta)
-    theta, nice = _snapped(network, theta, free, data)
     theta, digits = _rounded(network, theta, nice, digits, data)
     error = data.error(network, theta, True)
     return Formula(
@@ -1068,9 +1068,10 @@ class _Search:
         theta = torch.cat([torch.tensor(numbers, dtype=torch.float64), *constants])
         theta, free = _fixed_gauge(net, theta)
         theta, error = _refit(net, theta, free, self.rows, steps=150, patience=1e-2)
-        held = self.rows.error(net, theta, True)
-        self.reached = max(held, error) <= self.goal
-        return net, theta, max(held, error)
+        held, share = self.rows.error(net, theta, True), len(self.rows.held_x) / self.rows.count
+        error = math.sqrt((1 - share) * error**2 + share * held**2)
+        self.reached = error <= self.goal
+        return net, theta, error
 
     def try_others(
         self, slot: _Slot, net: _Network, theta: Tensor, error: float, most: int = 5
@@ -1089,7 +1090,6 @@ class _Search:
             slot.choice = kept
         slot.choice = best
         return net, theta, error
-
 
     def try_shared(
         self, slot: _Slot, net: _Network, theta: Tensor, error: float
@@ -1131,6 +1131,18 @@ def _parts(model: nn.Sequential | KANLayer) -> tuple[nn.Sequential, list[KANLaye
     return net, layers, groups
 
 
+class _Request(NamedTuple):
+    """What :func:`to_formula` is asked, checked: in float64 and on the CPU."""
+
+    net: nn.Sequential
+    layers: list[KANLayer]
+    groups: tuple[Groups, ...]
+    x: Tensor
+    y: Tensor
+    names: tuple[str, ...]
+    tolerance: float
+
+
 def _checked(
     model: nn.Sequential | KANLayer,
     x: Tensor,
@@ -1138,8 +1150,8 @@ def _checked(
     names: Sequence[str] | None,
     tolerance: float | None,
     digits: int,
-) -> tuple[nn.Sequential, list[KANLayer], tuple[Groups, ...], Tensor, Tensor, tuple[str, ...], float]:
-    """Arguments of :func:`to_formula` in float64 and on the CPU, if they keep their rules."""
+) -> _Request:
+    """Arguments of :func:`to_formula`, if they keep their rules."""
     net, layers, groups = _parts(model)
     width, outputs = layers[0].in_features, len(groups[-1])
     x = x.detach().cpu().double().reshape(-1, x.shape[-1])
@@ -1147,7 +1159,7 @@ def _checked(
         raise ValueError(
             f"x must hold at least 20 samples of {width} features, got {tuple(x.shape)}"
         )
-    default = 1e-3 if y is None else 1e-6
+    default = 1e-3 if y is None else 1e-9
     y = net(x) if y is None else y.detach().cpu().double().reshape(-1, outputs)
     if len(x) != len(y):
         raise ValueError(f"x and y must hold as many samples, got {len(x)} and {len(y)}")
@@ -1162,7 +1174,7 @@ def _checked(
         raise ValueError(f"tolerance must be finite and above 0, got {tolerance}")
     if not 1 <= digits <= 15:
         raise ValueError(f"digits must be in [1, 15], got {digits}")
-    return net, layers, tuple(groups), x, y, tuple(names), tolerance
+    return _Request(net, layers, tuple(groups), x, y, tuple(names), tolerance)
 
 
 def _split(x: Tensor, y: Tensor, generator: torch.Generator | None) -> _Data:
@@ -1178,13 +1190,12 @@ def _split(x: Tensor, y: Tensor, generator: torch.Generator | None) -> _Data:
 
 def _goals(net: nn.Sequential, data: _Data, tolerance: float) -> tuple[float, float, float]:
     """The error to reach, what accuracy is worth at most, and the network's held-out error."""
-    fit, held = (
-        float(((net(x) - y) / data.spread).square().mean().sqrt())
-        for x, y in ((data.x, data.y), (data.held_x, data.held_y))
-    )
-    count = len(data.x) + len(data.held_x)
-    share = min(sum(int(p.count_nonzero()) for p in net.parameters()) / count, 0.75)  # of noise that is fit
-    goal = max(tolerance, 1.15 * max(fit, held) / math.sqrt(1 - share))
+    gaps = [(net(x) - y) / data.spread for x, y in ((data.x, data.y), (data.held_x, data.held_y))]
+    fit, held = (float(gap.square().mean().sqrt()) for gap in gaps)
+    every = float(torch.cat(gaps).square().mean().sqrt())
+    size = sum(int(p.count_nonzero()) for p in net.parameters())
+    share = min(size / data.count, 0.75)
+    goal = max(tolerance, 1.15 * every / math.sqrt(1 - share))  # the network fits noise, too
     return goal, max(1e-6, fit * math.sqrt(share)), held
 
 
@@ -1208,7 +1219,11 @@ def has_structure(x: Tensor, residual: Tensor, most: int = 2000) -> bool:
 
 
 def _slots(
-    net: nn.Sequential, layers: list[KANLayer], x: Tensor, candidates: Sequence[Candidate], floor: float
+    net: nn.Sequential,
+    layers: list[KANLayer],
+    x: Tensor,
+    candidates: Sequence[Candidate],
+    floor: float,
 ) -> tuple[list[_Slot], list[Tensor]]:
     """All edges with suggestions for those that vary, and what the others add to each node."""
     slots: list[_Slot] = []
@@ -1300,7 +1315,9 @@ def _expression(
 
     def function(e: _Edge, z: Any) -> Any:
         known = e.candidate.expression
-        return sympy.sympify(known).subs(argument, z) if known else sympy.Function(e.candidate.name)(z)
+        return (
+            sympy.sympify(known).subs(argument, z) if known else sympy.Function(e.candidate.name)(z)
+        )
 
     z = net.evaluate(z, number, function)
     exprs = [_chopped(_simplified(expr), digits).subs(plain) for expr in z]
@@ -1317,7 +1334,7 @@ def _simplified(expr: Any, most_operations: int = 150) -> Any:
         return expr
     forms = [expr, sympy.expand(expr), sympy.expand(expr, trig=True)]
     forms += [sympy.powsimp(form) for form in forms]
-    if sympy.count_ops(expr) <= most_operations / 3:
+    if sympy.count_ops(expr) <= most_operations / 3 and len(expr.atoms(sympy.Float)) < 3:
         logs = sympy.expand(expr.rewrite(sympy.log))  # atanh is two logarithms
         forms += [sympy.simplify(form) for form in (expr, forms[2], logs)]
     return min(forms, key=lambda form: (sympy.count_ops(form), len(str(form))))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import kanlite as kl
 from kanlite.discovery import find_formula
 from tests.helpers import default_dtype, seeded, uniform
 
@@ -32,6 +33,33 @@ def test_a_composition_is_found_by_the_smallest_shape_that_holds_it() -> None:
     assert [widths for widths, _ in result.tried] == [(2, 1), (2, 1, 1)]
     assert result.tried[0][1] > 0.1 > 1e-3 > result.tried[1][1]
     assert (result.model(x)[:, 0] - y).std() < 1e-3 * y.std()  # in the units of y
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_product_is_found_by_a_product(seed: int) -> None:
+    """Nothing is left of constants that quarter squares would have to cancel."""
+    x = uniform(500, 2, seed=seed)
+    result = find_formula(x, x[:, 0] * x[:, 1], names=["x", "y"], generator=seeded(seed))
+    assert str(result.formula.expr) == "x*y"
+    assert result.formula.found
+    assert result.tried[-1][0] == (2, (0, 1), 1)
+    assert isinstance(result.model[1], kl.Multiply)
+
+
+def test_a_function_without_a_short_formula_is_reported_as_such() -> None:
+    x = uniform(500, 1)
+    result = find_formula(x, torch.special.bessel_j0(20 * x), widths=[[1, 1]])
+    assert not result.formula.found
+    assert "no short formula found" in result.formula.report()
+
+
+def test_hidden_layers_are_sums_and_products() -> None:
+    x = uniform(500, 2)
+    y = torch.cos(x[:, 0]) + x[:, 1] * torch.exp(x[:, 0])
+    result = find_formula(x, y, names=["a", "b"], widths=[[2, (1, 1), 1]])
+    a, b = sympy.symbols("a b")
+    assert sympy.expand(result.formula.expr - sympy.cos(a) - b * sympy.exp(a)) == 0
+    assert result.tried[0][0] == (2, (1, 1), 1)
 
 
 def test_a_noisy_sine_is_a_sine() -> None:

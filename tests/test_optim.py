@@ -174,6 +174,36 @@ def test_at_a_minimum_it_says_so_and_stays() -> None:
     assert torch.allclose(model(x), here, atol=1e-6)
 
 
+def test_what_is_linear_takes_few_steps_and_no_vain_trials() -> None:
+    x = uniform(300, 1)
+    model = kl.KAN([1, 1], kl.BSpline(40), residual=None, generator=seeded())
+    lm, forwards = kl.LevenbergMarquardt(model), 0
+
+    def count(*_: object) -> None:
+        nonlocal forwards
+        forwards += 1
+
+    model.register_forward_hook(count)
+    steps = 0
+    while not lm.converged:
+        lm.step(x, torch.sin(9 * x))
+        steps += 1
+    assert steps <= 10
+    assert forwards <= 2 * steps  # one for the derivatives, one to try
+
+
+def test_a_residual_is_evaluated_once_for_its_derivatives() -> None:
+    model, x, calls = kl.KAN([1, 1], kl.BSpline(4), generator=seeded()), uniform(20, 1), 0
+
+    def residual(f, z: Tensor, y: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return f(z) - y
+
+    kl.LevenbergMarquardt(model).step_residual(residual, x, torch.sin(x))
+    assert calls == 2  # all samples at once: the derivatives with the values, and one trial
+
+
 def test_its_state_can_be_kept() -> None:
     x, models = uniform(100, 2), []
     for stop in (False, True):

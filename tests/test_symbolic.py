@@ -295,6 +295,82 @@ def test_a_product_by_quarter_squares() -> None:
     assert formula.expr == sympy.Symbol("x") * sympy.Symbol("y")
 
 
+def product(x: Tensor, factors: list[list[Callable[[Tensor], Tensor]]]) -> nn.Sequential:
+    """A network whose output is a quarter of the product of two sums of the given functions."""
+    first = network(factors, x=x)[0]
+    z = first(x).detach().prod(-1, keepdim=True)
+    return nn.Sequential(first, kl.Multiply(0, 1), network([[lambda p: p / 4]], x=z)[0])
+
+
+def test_a_product_node_is_read_as_a_product() -> None:
+    x = uniform(500, 2)
+    y = (x[:, :1] - 0.5) * torch.sin(2 * x[:, 1:])
+    model = product(
+        x, [[lambda u: 4 * u - 2, lambda u: 0 * u], [lambda u: 0 * u, lambda u: torch.sin(2 * u)]]
+    )
+    formula = to_formula(model, x, y, names=["x", "y"])
+    u, v = sympy.symbols("x y")
+    assert formula.found
+    assert sympy.expand(formula.expr - (u - sympy.Rational(1, 2)) * sympy.sin(2 * v)) == 0
+    assert torch.allclose(formula(x), y)
+    assert [row.chosen for row in formula.table] == ["x", "constant", "constant", "sin", "x"]
+
+
+def test_what_is_known_up_to_other_functions() -> None:
+    x = uniform(300, low=-2.0, high=2.0)
+    other = torch.cos(x) ** 2
+    y = torch.cos(x) - 0.7 * other
+    assert suggest(x, y)[0].error > 0.05
+    best = suggest(x, y, beside=other[:, None])[0]
+    assert best.candidate.name == "sin"
+    assert best.error < 1e-10
+    assert abs(best.fit.a) == pytest.approx(1)
+    assert abs(best.fit.c) == pytest.approx(1)
+    fit = fit_affine(x, y, NAMED["sin"], beside=other[:, None])
+    assert fit.r2 == pytest.approx(1)
+    assert fit_affine(x, y, NAMED["sin"]).r2 < 0.99
+
+
+def test_functions_may_move_between_edges_that_share_an_input() -> None:
+    """In cos a - k cos^2 a + (b + k) cos^2 a, no edge but one is what it seems."""
+    x = uniform(600, 2, low=-2.0, high=2.0)
+    y = torch.cos(x[:, :1]) + x[:, 1:] * torch.cos(x[:, :1]) ** 2
+    zero = lambda u: 0 * u  # noqa: E731
+    rows = [
+        [lambda u: torch.cos(u) - 0.7 * torch.cos(u) ** 2, zero],
+        [zero, lambda u: u + 0.7],
+        [lambda u: torch.cos(u) ** 2, zero],
+    ]
+    first = network(rows, x=x)[0]
+    multiply = kl.Multiply(1, 1)
+    last = network([[lambda z: z, lambda z: z]], x=multiply(first(x)).detach())[0]
+    formula = to_formula(nn.Sequential(first, multiply, last), x, y, names=["a", "b"])
+    a, b = sympy.symbols("a b")
+    assert formula.found
+    assert sympy.expand(formula.expr - sympy.cos(a) - b * sympy.cos(a) ** 2) == 0
+
+
+def test_noise_that_grows_with_the_values_does_not_invent_constants() -> None:
+    x = uniform(1000, 3, low=0.5, high=2.0)
+    clean = x[:, :1] * x[:, 1:2] / x[:, 2:]
+    y = clean * (1 + 0.01 * torch.randn(clean.shape, generator=seeded(5)))
+    functions: list[list[Callable[[Tensor], Tensor]]] = [[torch.log, torch.log, lambda u: -u.log()]]
+    model = network(functions, [[torch.exp]], x=x)
+    formula = to_formula(model, x, y, names=["n", "T", "V"])
+    assert formula.found
+    assert not formula.expr.atoms(sympy.Add)  # no offset: V + 0.0008 and the like
+
+
+def test_an_offset_that_the_data_do_not_need_is_none() -> None:
+    x = uniform(500, 2)
+    y = x[:, :1] * x[:, 1:]
+    zero = lambda u: 0 * u  # noqa: E731
+    factors = [[lambda u: 4 * u + 1e-5, zero], [zero, lambda u: u - 2e-5]]
+    formula = to_formula(product(x, factors), x, y, names=["x", "y"])
+    assert formula.found
+    assert formula.expr == sympy.Symbol("x") * sympy.Symbol("y")
+
+
 def test_several_outputs_noise_and_a_bare_layer() -> None:
     x = uniform(800, 2)
     clean = torch.stack([2 * x[:, 0] ** 2 - x[:, 1], torch.exp(x[:, 0]) / 3 + x[:, 1] ** 3], 1)
@@ -366,6 +442,10 @@ def test_bad_arguments_are_refused() -> None:
     model, x = kl.KAN([2, 1], kl.BSpline(), generator=seeded()), uniform(50, 2)
     with pytest.raises(ValueError, match="model must be a KAN or a KANLayer, got Linear"):
         to_formula(nn.Linear(2, 1), x)
+    with pytest.raises(ValueError, match=r"model must hold KAN layers, .* got Tanh after KANLayer"):
+        to_formula(nn.Sequential(model[0], nn.Tanh()), x)
+    with pytest.raises(ValueError, match=r"model must hold KAN layers, .* got Multiply after None"):
+        to_formula(nn.Sequential(kl.Multiply(0, 1), model[0]), x)
     with pytest.raises(ValueError, match="model must not normalize its inputs"):
         to_formula(kl.KAN([2, 1], kl.BSpline(), normalize=nn.LayerNorm), x)
     with pytest.raises(ValueError, match="at least 20 samples of 2 features"):

@@ -62,14 +62,15 @@ def combine(
     coef = coef.to(dtype)
     if residual_weight is not None:
         residual_weight = residual_weight.to(dtype)
-    if spline is None:
-        kernel, knots = Dense(basis), None
-    else:
-        knots, degree, extrapolate = spline
-        kind = SplineInGraph if torch.compiler.is_compiling() else Spline
-        kernel = kind(chosen(), degree, extrapolate)
+    kernel: Any = Dense(basis)
+    knots = None
+    if spline is not None:
+        knots, *rest = spline
+        kernel = (SplineInGraph if torch.compiler.is_compiling() else Spline)(chosen(), *rest)
     rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-    y: Tensor = Forward.apply(kernel, rows, coef, residual_weight, None, knots, 0)
+    y: Tensor = Forward.apply(  # type: ignore[no-untyped-call]
+        kernel, rows, coef, residual_weight, None, knots, 0
+    )
     return y if x.dim() == 2 else y.reshape(*x.shape[:-1], y.shape[-1])
 
 
@@ -96,8 +97,7 @@ def path(layer: nn.Module, x: Tensor) -> str:
         return "torch (values of the basis are made anew for gradients)"
     knots, degree, extrapolate = spline
     rows = x.reshape(-1, x.shape[-1])
-    shape = (x.shape[-1], basis.num_basis, layer.out_features)
-    coef = torch.empty(shape, dtype=_product_dtype(x, knots), device=x.device)
+    coef = torch.empty(1, basis.num_basis, 1, dtype=_product_dtype(x, knots), device=x.device)
     _, name, why = choose(chosen(), rows, coef, degree, extrapolate, 0)
     return f"{name} ({why})"
 

@@ -57,14 +57,13 @@ class Forward(Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """By x, coef, residual and weight."""
         x, coef, residual, weight, knots = ctx.saved_tensors
         _, by_x, by_coef, by_residual, by_weight, *_ = ctx.needs_input_grad
         run = _recorded(ctx.kernel)
-        if by_x and by_coef and weight is None and run is ctx.kernel and isinstance(run, Spline):
-            sums = run.gradients(x, coef, residual, grad, knots, ctx.order)
-            return None, *sums, None, None, None
+        if by_x and by_coef and weight is None and ctx.order == 0 and isinstance(run, Spline):
+            return None, *run.gradients(x, coef, residual, grad, knots), None, None, None
         dx = dcoef = dresidual = dweight = None
         if by_x:
             dx = run.input_gradient(x, coef, residual, grad, knots, ctx.order + 1)
@@ -99,7 +98,7 @@ class InputGradient(Function):
         return u
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         """By x, coef, residual and g."""
         x, coef, residual, grad, knots = ctx.saved_tensors
         _, by_x, by_coef, by_residual, by_grad, *_ = ctx.needs_input_grad
@@ -139,9 +138,7 @@ class WeightGradient(Function):
         return sums
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: Any, coef: Tensor, residual: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, coef: Tensor, residual: Tensor | None) -> tuple[Tensor | None, ...]:
         """By x, g and weight."""
         x, grad, weight, knots = ctx.saved_tensors
         _, by_x, by_grad, by_weight, *_ = ctx.needs_input_grad
@@ -164,15 +161,15 @@ class _Recorded(NamedTuple):
 
     def forward(self, *arguments: Any) -> Any:
         """F."""
-        return Forward.apply(self.kernel, *arguments)
+        return Forward.apply(self.kernel, *arguments)  # type: ignore[no-untyped-call]
 
     def input_gradient(self, *arguments: Any) -> Any:
         """X."""
-        return InputGradient.apply(self.kernel, *arguments)
+        return InputGradient.apply(self.kernel, *arguments)  # type: ignore[no-untyped-call]
 
     def weight_gradient(self, *arguments: Any) -> Any:
         """W."""
-        return WeightGradient.apply(self.kernel, *arguments)
+        return WeightGradient.apply(self.kernel, *arguments)  # type: ignore[no-untyped-call]
 
 
 def _recorded(kernel: Any) -> Any:
@@ -199,17 +196,8 @@ class Spline(NamedTuple):
         order: int,
     ) -> Tensor:
         """F: (batch, out)."""
-        module, *_ = choose(self.path, x, coef, self.degree, self.extrapolate, order)
-        y: Tensor = module.forward(
-            x.contiguous(),
-            coef.contiguous(),
-            _contiguous(residual),
-            knots,
-            self.degree,
-            self.extrapolate,
-            order,
-            _contiguous(weight),
-        )
+        module, x, coef, residual, weight = self._prepared(order, x, coef, residual, weight)
+        y: Tensor = module.forward(x, coef, residual, knots, *self[1:], order, weight)
         return y
 
     def input_gradient(
@@ -222,17 +210,8 @@ class Spline(NamedTuple):
         order: int,
     ) -> Tensor:
         """X: (batch, in)."""
-        module, *_ = choose(self.path, x, coef, self.degree, self.extrapolate, order)
-        u: Tensor = module.input_gradient(
-            x.contiguous(),
-            coef.contiguous(),
-            _contiguous(residual),
-            grad.contiguous(),
-            knots,
-            self.degree,
-            self.extrapolate,
-            order,
-        )
+        module, x, coef, residual, grad = self._prepared(order, x, coef, residual, grad)
+        u: Tensor = module.input_gradient(x, coef, residual, grad, knots, *self[1:], order)
         return u
 
     def weight_gradient(
@@ -245,36 +224,31 @@ class Spline(NamedTuple):
         with_residual: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """W: (in, num_basis, out), and (in, out) or None."""
-        module, *_ = choose(self.path, x, grad, self.degree, self.extrapolate, order)
+        module, x, grad, weight = self._prepared(order, x, grad, weight)
         sums: tuple[Tensor, Tensor | None] = module.weight_gradient(
-            x.contiguous(),
-            grad.contiguous(),
-            knots,
-            self.degree,
-            self.extrapolate,
-            order,
-            _contiguous(weight),
-            with_residual,
+            x, grad, knots, *self[1:], order, weight, with_residual
         )
         return sums
 
     def gradients(
-        self,
-        x: Tensor,
-        coef: Tensor,
-        residual: Tensor | None,
-        grad: Tensor,
-        knots: Tensor,
-        order: int,
+        self, x: Tensor, coef: Tensor, residual: Tensor | None, grad: Tensor, knots: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """X of the next order, and W: in one go where the path can."""
-        module, *_ = choose(self.path, x, coef, self.degree, self.extrapolate, order + 1)
-        if module is not torch_path or order > 0:
-            return (
-                self.input_gradient(x, coef, residual, grad, knots, order + 1),
-                *self.weight_gradient(x, grad, None, knots, order, residual is not None),
-            )
-        return torch_path.gradients(x, coef, residual, grad, knots, self.degree, self.extrapolate)
+        """X with d = 1 and W with d = 0: in one go where the path can."""
+        module, x, coef, residual, grad = self._prepared(1, x, coef, residual, grad)
+        if module is torch_path:
+            return torch_path.gradients(x, coef, residual, grad, knots, *self[1:])
+        return (
+            self.input_gradient(x, coef, residual, grad, knots, 1),
+            *self.weight_gradient(x, grad, None, knots, 0, residual is not None),
+        )
+
+    def _prepared(self, order: int, x: Tensor, products: Tensor, *others: Tensor | None) -> Any:
+        """The module of a path, and the tensors as it wants them."""
+        module, *_ = choose(self.path, x, products, self.degree, self.extrapolate, order)
+        tensors = (x, products, *others)
+        if module is not torch_path:  # which takes any strides
+            tensors = tuple(t if t is None else t.contiguous() for t in tensors)
+        return module, *tensors
 
 
 class Dense(NamedTuple):
@@ -341,10 +315,6 @@ def _weighted(values: Tensor, weight: Tensor | None, *axis: int) -> Tensor:
     return values * (weight.unsqueeze(*axis) if axis else weight)
 
 
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
-
-
 # Splines as operators of PyTorch, which torch.compile takes as they are ---------------------------
 
 
@@ -378,7 +348,7 @@ def _input_gradient(
     order: int,
     *spline: Any,
 ) -> Tensor:
-    return Spline(*spline).input_gradient(x, coef, residual, grad, knots, order)
+    return Spline(*spline).input_gradient(x, coef, residual, grad, knots, order).contiguous()
 
 
 @_operator("weight_gradient", "Tensor grad, Tensor? weight, bool residual", "(Tensor, Tensor)")
@@ -395,23 +365,25 @@ def _weight_gradient(
     return coef, grad.new_empty(0) if q is None else q
 
 
-@_forward.register_fake
-def _(x: Tensor, coef: Tensor, *rest: Any) -> Tensor:
+def _fake_forward(x: Tensor, coef: Tensor, *rest: Any) -> Tensor:
     return coef.new_empty(x.shape[0], coef.shape[-1])
 
 
-@_input_gradient.register_fake
-def _(x: Tensor, *rest: Any) -> Tensor:
+def _fake_input_gradient(x: Tensor, *rest: Any) -> Tensor:
     return x.new_empty(x.shape)
 
 
-@_weight_gradient.register_fake
-def _(
+def _fake_weight_gradient(
     x: Tensor, grad: Tensor, weight: Tensor | None, residual: bool, knots: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor]:
     _, _, degree, _ = rest
     coef = grad.new_empty(x.shape[1], knots.shape[-1] - degree - 1, grad.shape[1])
     return coef, grad.new_empty((x.shape[1], grad.shape[1]) if residual else (0,))
+
+
+_forward.register_fake(_fake_forward)
+_input_gradient.register_fake(_fake_input_gradient)
+_weight_gradient.register_fake(_fake_weight_gradient)
 
 
 class SplineInGraph(NamedTuple):

@@ -22,7 +22,7 @@ Path = Literal["auto", "reference", "torch", "cpu", "triton"]
 _chosen: ContextVar[Path] = ContextVar("kanlite_path", default="auto")
 
 
-class use:  # noqa: N801: a word of the language, as torch.no_grad
+class use:
     """Choose how layers are computed: from now on, or until the end of a with block.
 
     As :class:`torch.set_grad_enabled`, it holds for the running thread. Where a path cannot
@@ -68,10 +68,14 @@ def available() -> tuple[str, ...]:
     return ("reference", "torch", *(n for n in ("cpu", "triton") if _module(n)[0] is not None))
 
 
-@torch.compiler.assume_constant_result
 def chosen() -> Path:
-    """What :class:`use` has set for this thread; constant in a compiled graph."""
+    """What :class:`use` has set for this thread."""
     return _chosen.get()
+
+
+# A constant in a compiled graph: what torch.compiler.assume_constant_result does, which
+# would load the whole compiler.
+chosen.__dict__["_dynamo_marked_constant"] = True
 
 
 def only_plain(x: Tensor) -> str | None:
@@ -89,7 +93,9 @@ def only_plain(x: Tensor) -> str | None:
         return "exported graphs hold PyTorch's own operations" if exporting() else None
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation"
-    if torch.jit.is_tracing():
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return "a mode that sees PyTorch's own operations is on"  # counts FLOPs, or fakes tensors
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return "traced graphs hold PyTorch's own operations"
     if type(x) not in (Tensor, nn.Parameter) or x.is_meta:
         return "no plain tensor"

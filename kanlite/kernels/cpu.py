@@ -129,35 +129,13 @@ def forward(
         ValueError: If shapes do not fit.
         RuntimeError: If the path is not :func:`available`.
     """
-    library = _library(degree, x.dtype)
-    (batch, n), out, k = x.shape, coef.shape[2], knots.shape[-1]
-    _check(coef.shape == (n, k - degree - 1, out), "coef", coef)
-    _check(
-        residual_weight is None or residual_weight.shape == (n, out), "residual", residual_weight
-    )
+    function = _library(degree, x.dtype).forward
+    out = coef.shape[2]
+    _check_coef(x, coef, residual_weight, knots, degree)
     _check(weight is None or weight.shape == x.shape, "weight", weight)
-    x, coef, knots = _plain(x, x), _plain(coef, x), _plain(knots, x)
-    residual_weight = None if residual_weight is None else _plain(residual_weight, x)
-    weight = None if weight is None else _plain(weight, x)
-    y = x.new_empty(batch, out)
-    _done(
-        library.forward(
-            x.data_ptr(),
-            coef.data_ptr(),
-            None if residual_weight is None else residual_weight.data_ptr(),
-            None if weight is None else weight.data_ptr(),
-            knots.data_ptr(),
-            y.data_ptr(),
-            batch,
-            n,
-            out,
-            k,
-            _per_feature(knots, n),
-            EXTRAPOLATE[extrapolate],
-            order,
-            torch.get_num_threads(),
-        )
-    )
+    y = x.new_empty(x.shape[0], out)
+    tensors = (x, coef, residual_weight, weight, knots, y)
+    _call(function, tensors, x, out, knots, extrapolate, order)
     return y
 
 
@@ -184,34 +162,13 @@ def input_gradient(
         ValueError: If shapes do not fit.
         RuntimeError: If the path is not :func:`available`.
     """
-    library = _library(degree, x.dtype)
-    (batch, n), out, k = x.shape, coef.shape[2], knots.shape[-1]
-    _check(coef.shape == (n, k - degree - 1, out), "coef", coef)
-    _check(
-        residual_weight is None or residual_weight.shape == (n, out), "residual", residual_weight
-    )
-    _check(grad.shape == (batch, out), "grad", grad)
-    x, coef, grad, knots = _plain(x, x), _plain(coef, x), _plain(grad, x), _plain(knots, x)
-    residual_weight = None if residual_weight is None else _plain(residual_weight, x)
-    u = torch.empty_like(x)
-    _done(
-        library.input_gradient(
-            x.data_ptr(),
-            coef.data_ptr(),
-            None if residual_weight is None else residual_weight.data_ptr(),
-            grad.data_ptr(),
-            knots.data_ptr(),
-            u.data_ptr(),
-            batch,
-            n,
-            out,
-            k,
-            _per_feature(knots, n),
-            EXTRAPOLATE[extrapolate],
-            order,
-            torch.get_num_threads(),
-        )
-    )
+    function = _library(degree, x.dtype).input_gradient
+    out = coef.shape[2]
+    _check_coef(x, coef, residual_weight, knots, degree)
+    _check(grad.shape == (x.shape[0], out), "grad", grad)
+    u = x.new_empty(x.shape)
+    tensors = (x, coef, residual_weight, grad, knots, u)
+    _call(function, tensors, x, out, knots, extrapolate, order)
     return u
 
 
@@ -239,33 +196,16 @@ def weight_gradient(
         ValueError: If shapes do not fit.
         RuntimeError: If the path is not :func:`available`.
     """
-    library = _library(degree, x.dtype)
-    (batch, n), out, k = x.shape, grad.shape[1], knots.shape[-1]
+    function = _library(degree, x.dtype).weight_gradient
+    (batch, n), out = x.shape, grad.shape[1]
     _check(grad.shape[0] == batch, "grad", grad)
     _check(weight is None or weight.shape == x.shape, "weight", weight)
-    x, grad, knots = _plain(x, x), _plain(grad, x), _plain(knots, x)
-    weight = None if weight is None else _plain(weight, x)
+    _check(knots.dim() == 1 or knots.shape[0] == n, "knots", knots)
     make = x.new_empty if batch else x.new_zeros
-    coef_grad = make(n, k - degree - 1, out)
+    coef_grad = make(n, knots.shape[-1] - degree - 1, out)
     residual_grad = make(n, out) if with_residual else None
-    _done(
-        library.weight_gradient(
-            x.data_ptr(),
-            grad.data_ptr(),
-            None if weight is None else weight.data_ptr(),
-            knots.data_ptr(),
-            coef_grad.data_ptr(),
-            None if residual_grad is None else residual_grad.data_ptr(),
-            batch,
-            n,
-            out,
-            k,
-            _per_feature(knots, n),
-            EXTRAPOLATE[extrapolate],
-            order,
-            torch.get_num_threads(),
-        )
-    )
+    tensors = (x, grad, weight, knots, coef_grad, residual_grad)
+    _call(function, tensors, x, out, knots, extrapolate, order)
     return coef_grad, residual_grad
 
 
@@ -312,23 +252,45 @@ def _declared(library: ctypes.CDLL) -> _Library:
     return made
 
 
-def _plain(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor in one stretch of memory, in the dtype of another."""
-    tensor = tensor if tensor.dtype == like.dtype else tensor.to(like.dtype)
+def _call(
+    function: Any,
+    tensors: tuple[Tensor | None, ...],
+    x: Tensor,
+    out: int,
+    knots: Tensor,
+    extrapolate: str,
+    order: int,
+) -> None:
+    """Call one of the three on the memory of six tensors, its results among them."""
+    plain = [None if t is None else _plain(t, x.dtype) for t in tensors]  # held during the call
+    failed = function(
+        *[None if t is None else t.data_ptr() for t in plain],
+        *x.shape,
+        out,
+        knots.shape[-1],
+        knots.dim() - 1,
+        EXTRAPOLATE[extrapolate],
+        order,
+        torch.get_num_threads(),
+    )
+    if failed:
+        raise MemoryError("the compiled path found no memory for its work space")
+
+
+def _plain(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor in one stretch of memory."""
+    tensor = tensor if tensor.dtype == dtype else tensor.to(dtype)
     return tensor if tensor.is_contiguous() else tensor.contiguous()
 
 
-def _per_feature(knots: Tensor, in_features: int) -> int:
-    _check(knots.dim() == 1 or knots.shape[0] == in_features, "knots", knots)
-    return knots.dim() - 1
+def _check_coef(x: Tensor, coef: Tensor, residual: Tensor | None, knots: Tensor, k: int) -> None:
+    n, out = x.shape[1], coef.shape[2]
+    _check(knots.dim() == 1 or knots.shape[0] == n, "knots", knots)
+    _check(coef.shape == (n, knots.shape[-1] - k - 1, out), "coef", coef)
+    _check(residual is None or residual.shape == (n, out), "residual_weight", residual)
 
 
 def _check(fits: bool, name: str, tensor: Tensor | None) -> None:
     if not fits:
         shape = None if tensor is None else tuple(tensor.shape)
         raise ValueError(f"{name} must have a shape that fits the others, got {shape}")
-
-
-def _done(failed: int) -> None:
-    if failed:
-        raise MemoryError("the compiled path found no memory for its work space")

@@ -28,6 +28,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if SINGLE
 typedef float real;
@@ -82,7 +83,7 @@ typedef struct {
 /* 1. Pieces ---------------------------------------------------------------------------------
 
    A knot vector becomes a row of pieces: left of the domain, its cells, right of it. On a piece
-   weight j is the polynomial in t = (x - origin) / length whose coefficients are power[0..k][j]:
+   weight j is the polynomial in t = (x - middle) / length whose coefficients are power[0..k][j]:
    all k+1 weights come from one Horner scheme on short vectors, for any knots, any
    extrapolation and any derivative. edge[p] is where piece p starts. */
 
@@ -103,28 +104,29 @@ static size cells_of(const problem *p) {
     return p->num_knots - 1 - (p->extrapolate == NATURAL ? 0 : 2 * DEGREE);
 }
 
-/* Polynomials of the functions c-k..c on cell c, by the Cox-de Boor recursion on coefficients;
-   the last d of the k steps differentiate instead. */
-static void polynomials(const real *t, size K, size c, size d, double result[ROWS][ROWS]) {
+/* Polynomials in (x - origin) / length of the functions c-k..c on cell c, by the Cox-de Boor
+   recursion on coefficients; the last d of the k steps differentiate instead. */
+static void polynomials(const real *t, size K, size c, size d, double origin,
+                        double result[ROWS][ROWS]) {
     double length = (double)t[c + 1] - t[c];
     memset(result, 0, sizeof(double[ROWS][ROWS]));
     if (d > DEGREE || length <= 0) return;
     result[0][0] = 1;
-    for (size j = 1; j <= DEGREE; j++) {
+    UNROLL for (size j = 1; j <= DEGREE; j++) {
         double next[ROWS][ROWS] = {{0}};
-        for (size r = 0; r < j; r++) {
+        UNROLL for (size r = 0; r < j; r++) {
             size q = c - j + 1 + r;             /* B_{q,j-1} feeds B_{q-1,j} and B_{q,j} */
             if (q < 0 || q + j >= K) continue;  /* no such function */
             double scale = 1 / ((double)t[q + j] - t[q]);
-            for (size power = 0; power < j; power++) {
+            UNROLL for (size power = 0; power < j; power++) {
                 double value = result[r][power] * scale;
                 if (j > DEGREE - d) {
                     next[r][power] -= j * value;
                     next[r + 1][power] += j * value;
                 } else {
-                    next[r][power] += ((double)t[q + j] - t[c]) * value;
+                    next[r][power] += (t[q + j] - origin) * value;
                     next[r][power + 1] -= length * value;
-                    next[r + 1][power] += ((double)t[c] - t[q]) * value;
+                    next[r + 1][power] += (origin - t[q]) * value;
                     next[r + 1][power + 1] += length * value;
                 }
             }
@@ -133,42 +135,22 @@ static void polynomials(const real *t, size K, size c, size d, double result[ROW
     }
 }
 
-/* The piece of cell c. In the padding of "natural" fewer than k+1 functions exist: there the
-   window of rows stays inside and the weights move. */
-static void cell_piece(piece *out, const real *t, size K, size c, size d) {
-    double polynomial[ROWS][ROWS];
-    polynomials(t, K, c, d, polynomial);
-    size first = c - DEGREE, last = K - 2 * DEGREE - 2;
+/* The piece of cell c around an origin, of which the first `terms` powers are kept. In the padding
+   of "natural" fewer than k+1 functions exist: the window of rows stays inside, the weights move. */
+static void make_piece(piece *out, const problem *p, const real *t, size c, real origin, size terms) {
+    size K = p->num_knots, first = c - DEGREE, last = K - 2 * DEGREE - 2;
     size inside = first < 0 ? 0 : least(first, last);
+    double polynomial[ROWS][ROWS], length = (double)t[c + 1] - t[c];
+    polynomials(t, K, c, p->order, origin, polynomial);
     memset(out, 0, sizeof *out);
-    for (size j = 0; j < ROWS; j++) {
+    UNROLL for (size j = 0; j < ROWS; j++) {
         size from = inside - first + j;
-        for (size power = 0; from >= 0 && from < ROWS && power < ROWS; power++)
+        for (size power = 0; from >= 0 && from < ROWS && power < terms; power++)
             out->power[power][j] = (real)polynomial[from][power];
     }
-    double length = (double)t[c + 1] - t[c];
-    out->origin = t[c];
+    out->origin = origin;
     out->inverse = length > 0 ? (real)(1 / length) : 0;
     out->first = (int32_t)inside;
-}
-
-/* The piece beyond an end of the domain, t = 0 or 1 of the cell c there: the Taylor polynomial
-   of a degree that `extrapolate` says (linear 1, constant 0, otherwise none), d times
-   differentiated. */
-static void end_piece(piece *out, const problem *p, const real *t, size c, int right) {
-    /* none: "zero", and "natural", whose own cells reach as far as its functions do */
-    size terms = p->extrapolate == LINEAR ? 2 : p->extrapolate == CONSTANT ? 1 : 0;
-    piece cell;
-    cell_piece(&cell, t, p->num_knots, c, p->order);
-    memset(out, 0, sizeof *out);
-    out->origin = right ? t[c + 1] : t[c];
-    out->inverse = cell.inverse;
-    out->first = cell.first;
-    for (size power = 0; power < ROWS; power++) {
-        if (p->order < terms && (right || power == 0)) out->power[0] += cell.power[power];
-        if (p->order + 1 < terms && power > 0 && (right || power == 1))
-            out->power[1] += cell.power[power] * (real)power;
-    }
 }
 
 static real above(real value) {     /* the next number: x > value is x >= above(value) */
@@ -190,12 +172,17 @@ static void make_pieces(splines *s, const problem *p, size which) {
         real knot = e >= 1 && e < s->pieces ? t[skip + e - 1] : (real)NAN;
         edge[e] = knot == high ? above(high) : knot;
     }
-    for (size c = 0; c < cells; c++) cell_piece(&all[c + 1], t, K, skip + c, p->order);
+    for (size e = skip; e < skip + cells; e++)
+        make_piece(&all[e - skip + 1], p, t, e, (real)(0.5 * ((double)t[e] + t[e + 1])), ROWS);
+    /* Beyond the ends: a Taylor polynomial of degree 1 or 0, or nothing ("zero", and "natural",
+       whose own cells reach as far as its functions do); each derivative takes one term. */
+    size terms = p->extrapolate == LINEAR ? 2 : p->extrapolate == CONSTANT ? 1 : 0;
+    terms = terms < p->order ? 0 : terms - p->order;
     size left = DEGREE, right = K - DEGREE - 2;
     while (left < right && t[left + 1] <= t[DEGREE]) left++;
     while (right > left && t[right] >= high) right--;
-    end_piece(&all[0], p, t, left, 0);
-    end_piece(&all[cells + 1], p, t, right, 1);
+    make_piece(&all[0], p, t, left, t[left], terms);
+    make_piece(&all[cells + 1], p, t, right, t[right + 1], terms);
     /* Where knots are even to a hundredth of a step, (x - start) / step is the piece or up to one
        less: one comparison with the true edge decides. */
     double step = ((double)t[skip + cells] - t[skip]) / cells;
@@ -246,11 +233,13 @@ INLINE vec exp_minus(vec a) {
     const real log2_high = 6.93147180369123816490e-01, log2_low = 1.90821492927058770002e-10;
     const int terms = 13, bias = 1023, mantissa = 52;
 #endif
-    a = pick(a < most, a, most - (vec){0});
+    mask small = a < most;                      /* beyond it, and for NaN: exactly 0 */
+    a = pick(small, a, (vec){0});
     vec n = (a * (real)1.44269504088896340736 + big) - big, e = 1 - (vec){0};
     vec r = n * log2_high - a + n * log2_low;
     UNROLL for (int i = terms; i > 0; i--) e = 1 + r * (real)(1.0 / i) * e;
-    return e * (vec)((bias - __builtin_convertvector(n, mask)) << mantissa);
+    vec result = e * (vec)((bias - __builtin_convertvector(n, mask)) << mantissa);
+    return (vec)((mask)result & small);
 }
 
 /* Derivatives 0 to 3 of silu(x) = x s, s the sigmoid, q = 1 - s without cancellation. */
@@ -342,20 +331,23 @@ INLINE rows next_input(rows w) {
 }
 
 /* y += sum over inputs of the weighted rows, for a few samples at once: they share the residual's
-   row, which saves loads. */
+   row, which saves loads. Each input's rows are added up on their own: errors stay small. */
 INLINE void forward_samples(int vectors, int samples, int with_residual, real *y, size width,
                             const record *r, size stride, rows w, size inputs, int fresh) {
     vec sum[samples][vectors];
     UNROLL for (int s = 0; s < samples; s++)
         UNROLL for (int v = 0; v < vectors; v++)
-            sum[s][v] = fresh ? (vec){0} : load(y + s * width + v * LANES);
+            sum[s][v] = (vec){0};
     for (size i = 0; i < inputs; i++, w = next_input(w)) {
         UNROLL for (int s = 0; s < samples; s++) {
             const record *one = &r[s * stride + i];
             const real *row = w.coef + one->first * w.coef_row;
-            UNROLL for (int j = 0; j < ROWS; j++)
-                UNROLL for (int v = 0; v < vectors; v++)
-                    sum[s][v] += one->weight[j] * load(row + j * w.coef_row + v * LANES);
+            UNROLL for (int v = 0; v < vectors; v++) {
+                vec combined = one->weight[0] * load(row + v * LANES);
+                UNROLL for (int j = 1; j < ROWS; j++)
+                    combined += one->weight[j] * load(row + j * w.coef_row + v * LANES);
+                sum[s][v] += combined;
+            }
         }
         if (with_residual)
             UNROLL for (int v = 0; v < vectors; v++) {
@@ -364,7 +356,10 @@ INLINE void forward_samples(int vectors, int samples, int with_residual, real *y
             }
     }
     UNROLL for (int s = 0; s < samples; s++)
-        UNROLL for (int v = 0; v < vectors; v++) store(y + s * width + v * LANES, sum[s][v]);
+        UNROLL for (int v = 0; v < vectors; v++) {
+            real *to = y + s * width + v * LANES;
+            store(to, fresh ? sum[s][v] : load(to) + sum[s][v]);
+        }
 }
 
 INLINE void forward_tile(int vectors, int with_residual, real *y, const record *r, size stride,
@@ -722,10 +717,21 @@ int input_gradient(const real *x, const real *coef, const real *residual, const 
     return run_problem(&p, input_gradient_part, MAX_VECTORS, "ib");
 }
 
+/* Fresh memory comes in pages, each of which costs a fault at its first touch: where there is a lot
+   of it, ask for large pages. */
+static void large_pages(void *memory, size bytes) {
+#ifdef MADV_HUGEPAGE
+    uintptr_t page = (uintptr_t)2 << 20, begin = ((uintptr_t)memory + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)memory + bytes) / page * page;
+    if (begin < end) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 int weight_gradient(const real *x, const real *grad, const real *h, const real *knots,
                     real *coef_grad, real *residual_grad, size batch, size in, size out,
                     size num_knots, int per_feature, int extrapolate, int order, int threads) {
     problem p = {batch, in, out, num_knots, per_feature, extrapolate, order, threads,
                  x, NULL, NULL, knots, h, grad, coef_grad, residual_grad};
+    large_pages(coef_grad, in * num_rows(&p) * out * (size)sizeof(real));
     return run_problem(&p, weight_gradient_part, WEIGHT_VECTORS, "it");
 }

@@ -60,7 +60,7 @@ def forward(
     order: int = 0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""F: :math:`y_{bo} = \sum_i h_{bi} (\sum_m B_m^{(d)}(x_{bi}) W_{imo} + r^{(d)}(x_{bi}) R_{io})`.
+    r"""F: :math:`y_{bo} = \sum_i h_{bi} s_{bio}`, see :mod:`kanlite.kernels`.
 
     Args:
         x: Shape (batch, in).
@@ -84,7 +84,7 @@ def forward(
         table = coef[part].flatten(0, 1)  # (inputs * n, out)
         if in_bags:
             index, weights = spline.bags(rows, part, scale)
-            y[rows] += _bag(table, index.flatten(1), weights.flatten(1))
+            y[rows].add_(_bag(table, index.flatten(1), weights.flatten(1)))
         else:
             planes = spline.planes(rows, part, scale).to(coef.dtype).flatten(0, 1)
             y[:, rows].addmm_(table.t(), planes)
@@ -101,7 +101,7 @@ def input_gradient(
     extrapolate: str,
     order: int = 1,
 ) -> Tensor:
-    r"""X: :math:`u_{bi} = \sum_o g_{bo} (\sum_m B_m^{(d)}(x_{bi}) W_{imo} + r^{(d)}(x_{bi}) R_{io})`.
+    r"""X: :math:`u_{bi} = \sum_o g_{bo} s_{bio}`, see :mod:`kanlite.kernels`.
 
     Args:
         x, coef, residual_weight, knots, degree, extrapolate, order: As in :func:`forward`.
@@ -112,10 +112,11 @@ def input_gradient(
     """
     spline = _Spline(x, knots, degree, extrapolate, order)
     u = 0 * spline.x if order > degree else torch.empty_like(spline.x)  # (in, batch)
-    across = grad.t().contiguous()  # (out, batch)
+    across, in_bags = grad.t().contiguous(), spline.in_bags(coef)  # (out, batch)
+    grad = grad.contiguous() if in_bags else grad
     for rows, part in spline.blocks(coef) if order <= degree else ():
         table = coef[part].flatten(0, 1)  # (inputs * n, out)
-        if spline.in_bags(coef):
+        if in_bags:
             index, weights = spline.bags(rows, part, None)
             dots = _dots(grad[rows], table, index.flatten(1)).view_as(weights)
             u[part, rows] = (dots * weights).sum(-1).t()
@@ -125,7 +126,7 @@ def input_gradient(
             torch.sum(planes.mul_(products), 1, out=u[part, rows])
     if residual_weight is not None:
         u.addcmul_(silu(spline.x, order), torch.mm(residual_weight, across).to(u.dtype))
-    return u.t().contiguous()
+    return u.t()
 
 
 def weight_gradient(
@@ -138,7 +139,7 @@ def weight_gradient(
     weight: Tensor | None = None,
     with_residual: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
-    r"""W: :math:`\sum_b h_{bi} B_m^{(d)}(x_{bi}) g_{bo}` and :math:`\sum_b h_{bi} r^{(d)}(x_{bi}) g_{bo}`.
+    r"""W: :math:`\sum_b h_{bi} B_m^{(d)}(x_{bi}) g_{bo}`, and the same sum with SiLU for B.
 
     Args:
         x, knots, degree, extrapolate, order, weight: As in :func:`forward`.
@@ -159,15 +160,15 @@ def weight_gradient(
     if order > degree or len(x) == 0:
         return grad.new_zeros(shape), residual
     coef = grad.new_empty(shape)
+    in_bags = spline.in_bags(coef)
+    grad = grad.contiguous() if in_bags else grad
     for rows, part in spline.blocks(coef):
         scale = None if weight is None else weight[rows, part].t()
-        if rows.start == 0:
-            coef[part].zero_()
-        if spline.in_bags(coef):
-            spline.add_bags(rows, part, scale, grad[rows], coef[part])
+        if in_bags:
+            spline.add_bags(rows, part, scale, grad[rows], coef[part].zero_())
         else:
             planes = spline.planes(rows, part, scale).to(grad.dtype).flatten(0, 1)
-            coef[part].flatten(0, 1).addmm_(planes, across[:, rows].t())
+            _add_product(coef[part], planes, across, rows)
     lost = (0 * spline.x).sum(1)  # NaN for inputs that have no cell: all their sums are lost
     if lost.isnan().any():
         coef += lost.to(coef.dtype)[:, None, None]
@@ -200,18 +201,16 @@ def gradients(
             *weight_gradient(x, grad, *rest, with_residual=with_residual),
         )
     across = grad.t().contiguous()  # (out, batch)
-    u, coef_grad, residual_grad = torch.empty_like(spline.x), torch.zeros_like(coef), None
+    u, coef_grad, residual_grad = torch.empty_like(spline.x), torch.empty_like(coef), None
     for rows, part in spline.blocks(coef):
         values, slopes = spline.values_and_slopes(rows, part, spline.grid)
-        coef_grad[part].flatten(0, 1).addmm_(
-            values.to(coef.dtype).flatten(0, 1), across[:, rows].t()
-        )
+        _add_product(coef_grad[part], values.to(coef.dtype).flatten(0, 1), across, rows)
         products = torch.mm(coef[part].flatten(0, 1), across[:, rows]).view_as(slopes)
         torch.sum(slopes.mul_(products), 1, out=u[part, rows])
     if residual_weight is not None:
         residual_grad = torch.mm(silu(spline.x, 0).to(grad.dtype), across.t())
         u.addcmul_(silu(spline.x, 1), torch.mm(residual_weight, across).to(u.dtype))
-    return u.t().contiguous(), coef_grad, residual_grad
+    return u.t(), coef_grad, residual_grad
 
 
 def silu(x: Tensor, order: int) -> Tensor:
@@ -246,7 +245,7 @@ class _Grid:
     high: float
     step: float
     centers: Tensor  # of the basis functions, shape (n, 1)
-    slopes: Tensor  # first derivatives at both ends, shape (2, n, 1)
+    slopes: Tensor  # at both ends, of the functions that have one there, shape (2, k, 1)
 
 
 _GRIDS = WeakTensorKeyDictionary()  # knots -> (version, degree, dtype, _Grid or None)
@@ -259,7 +258,7 @@ def _grid(knots: Tensor, degree: int, dtype: torch.dtype) -> _Grid | None:
     if knots.is_inference():
         return _find_grid(knots, degree, dtype)
     key = (knots._version, degree, dtype)
-    known = _GRIDS.get(knots)
+    known = _GRIDS.get(knots)  # type: ignore[no-untyped-call]
     if known is None or known[0] != key:
         known = _GRIDS[knots] = (key, _find_grid(knots, degree, dtype))
     grid: _Grid | None = known[1]
@@ -277,6 +276,8 @@ def _find_grid(knots: Tensor, degree: int, dtype: torch.dtype) -> _Grid | None:
     half = (degree + 1) // 2
     centers = (t[half : half + last] + t[degree + 1 - half : degree + 1 - half + last]) / 2
     slopes = evaluate_basis(torch.stack([t[degree], t[-degree - 1]]), t, degree, 1)
+    sloped = max(degree, 2)  # the first ones at the left end, the last ones at the right end
+    slopes = torch.stack([slopes[0, :sloped], slopes[1, -sloped:]])
     return _Grid(low, high, step, centers[:, None].to(dtype), slopes[..., None].to(dtype))
 
 
@@ -351,7 +352,7 @@ class _Spline:
         for j, w in enumerate(weights.unbind(1)):
             w = (w if scale is None else w * scale).gather(1, samples)
             sums = _embedding_bag(grad, samples.flatten(), starts, w.flatten())
-            coef[:, j : j + cells] += sums.view(len(x), cells, -1)
+            coef[:, j : j + cells].add_(sums.view(len(x), cells, -1))
 
     def _knots(self, part: slice) -> Tensor:
         return self.knots if self.knots.dim() == 1 else self.knots[part]
@@ -373,12 +374,12 @@ class _Spline:
     def _nearest(self, x: Tensor, grid: _Grid) -> tuple[Tensor, Tensor | None]:
         """z, and how far x is beyond it, or None if no x is: an infinite x makes z NaN."""
         if self.extrapolate == "natural":
-            return x + 0 * x, None
+            return torch.add(x, x, alpha=0), None
         z = x.clamp(grid.low, grid.high)
         if not x.is_cuda and torch.equal(x, z):  # as a rule; to ask a GPU would make it wait
             return x, None
         beyond = x - z
-        return z + 0 * beyond, beyond
+        return torch.add(z, beyond, alpha=0), beyond
 
     def _extrapolated(
         self, planes: Tensor, beyond: Tensor | None, grid: _Grid, order: int
@@ -387,9 +388,9 @@ class _Spline:
             return planes
         if (self.extrapolate, order) != ("linear", 0):
             return planes.mul_((beyond == 0)[:, None])
-        k = self.degree + 1  # no other function has a slope at the end
-        planes[:, :k].addcmul_(beyond.clamp(max=0)[:, None], grid.slopes[0, :k])
-        planes[:, -k:].addcmul_(beyond.clamp(min=0)[:, None], grid.slopes[1, -k:])
+        k = grid.slopes.shape[1]
+        planes[:, :k].add_(beyond.clamp(max=0)[:, None] * grid.slopes[0])
+        planes[:, -k:].add_(beyond.clamp(min=0)[:, None] * grid.slopes[1])
         return planes
 
     def _local(self, x: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
@@ -455,7 +456,7 @@ def _pieces(
 ) -> tuple[Tensor, list[Tensor]]:
     """Centers minus z, and scale times the positive parts of the formula, j = 0, 1, ..."""
     gap = centers - z[:, None]
-    p = torch.rsub(gap.abs(), (degree + 1) / 2 * scale, alpha=scale / step).clamp_(min=0)
+    p = gap.abs().mul_(-scale / step).add_((degree + 1) / 2 * scale).relu_()
     return gap, [p, *(nnf.softshrink(p, j * scale) for j in range(1, degree // 2 + 1))]
 
 
@@ -468,8 +469,8 @@ def _power(p: Tensor, power: int) -> Tensor:
     """p^power by multiplications: p itself for the first power."""
     if power <= 3:
         return p if power == 1 else p.pow(power)
-    square = p * p
-    return square.square_() if power == 4 else square.square_().mul_(p)
+    fourth = p.square().square_()
+    return fourth if power == 4 else fourth.mul_(p)
 
 
 def _recursion(z: Tensor, knots: Tensor, first: Tensor, degree: int, order: int) -> Tensor:
@@ -508,6 +509,12 @@ def _residual_output(
     return torch.mm(residual_weight.t(), slopes.to(coef.dtype))
 
 
+def _add_product(coef: Tensor, planes: Tensor, across: Tensor, rows: slice) -> None:
+    """Planes times gradients of some samples, added up in coef (inputs, n, out) from the first."""
+    first = rows.start == 0
+    coef.flatten(0, 1).addmm_(planes, across[:, rows].t(), beta=0 if first else 1)
+
+
 def _bag(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """Weighted sums of rows: index and weights (bags, m) -> (bags, out)."""
     starts = torch.arange(0, index.numel(), index.shape[1])
@@ -524,6 +531,6 @@ def _dots(grad: Tensor, table: Tensor, index: Tensor) -> Tensor:
     bag = torch.arange(len(index)).repeat_interleave(index.shape[1])
     starts = torch.arange(0, index.numel(), index.shape[1])
     dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        grad.contiguous(), table, index.flatten(), starts, bag, 0
+        grad, table, index.flatten(), starts, bag, 0
     )
     return dots

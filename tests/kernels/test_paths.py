@@ -390,13 +390,14 @@ def test_compiled_whole_with_the_same_gradients(path: str, kind: str) -> None:
     with torch.no_grad():
         _close(compiled(x), model(x), 1e-13)
     ours, theirs = (
-        torch.autograd.grad(f(x).square().sum(), (x, *model.parameters())) for f in (compiled, model)
+        torch.autograd.grad(f(x).square().sum(), (x, *model.parameters()))
+        for f in (compiled, model)
     )
     for a, b in zip(ours, theirs, strict=True):
         _close(a, b, 1e-13)
 
 
-@pytest.mark.parametrize(("with_h", "with_r"), itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize(("with_h", "with_r"), list(itertools.product([False, True], repeat=2)))
 def test_operators_are_registered_rightly(path: str, with_h: bool, with_r: bool) -> None:
     """Schema, and shapes without data, by PyTorch's own check."""
     knots = kl.uniform_knots(4, 3)
