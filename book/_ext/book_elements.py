@@ -27,6 +27,11 @@ ELEMENTS = {
         "Here a small program lets you drag the coefficients and knots of a spline and watch the "
         "curve follow.",
     ),
+    "bumps-playground": Element(
+        "bumps.js",
+        "Here a small program lets you add one neuron at a time, choose where it bends, and watch "
+        "the error fall, or get stuck where the bend is a polynomial.",
+    ),
     "digits-playground": Element(
         "digits.js",
         "Here a small program magnifies Sprecher's inner function around any point, one digit "

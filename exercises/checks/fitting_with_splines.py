@@ -287,7 +287,7 @@ def _jump(answer: Callable[[float], Tensor], rng: torch.Generator) -> None:
             raise Wrong("f is in the space, but so are rougher functions: fewer copies will do.")
 
 
-@checker("fitting-with-splines/referee", "the seven verdicts")
+@checker("fitting-with-splines/referee", "the eight verdicts")
 def _referee(answer: Any, rng: torch.Generator) -> None:
     claims = {
         "A": ("false", "look at the corner in the cell above."),
@@ -297,6 +297,7 @@ def _referee(answer: Any, rng: torch.Generator) -> None:
         "E": ("false", "for which penalty is the training error smallest?"),
         "F": ("false", "how fast does a cubic with a slightly wrong leading coefficient leave?"),
         "G": ("true", "divide the residual by 1 - H_jj."),
+        "H": ("false", "which space does each of the two bases span?"),
     }
     for letter, (right, reason) in claims.items():
         other = "true" if right == "false" else "false"

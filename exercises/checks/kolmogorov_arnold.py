@@ -9,7 +9,7 @@ Glossary
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -231,7 +231,7 @@ def _equal_weights(answer: Any, rng: torch.Generator) -> None:
             "whatever phi is?"
         )
     t = np.linspace(0, 1, 33)
-    largest = max(abs(float(f(x, y))) for x in t for y in t)
+    largest = max(abs(float(f(x, y))) for x, y in (*product(t, t), p, q))
     if largest > 1 + 1e-9:
         raise Wrong(f"|f| should be at most 1 on the square, but reaches {largest:.3g}.")
     apart = abs(float(f(*p)) - float(f(*q)))
@@ -245,7 +245,7 @@ def _equal_weights(answer: Any, rng: torch.Generator) -> None:
     (i, el), (j, em) = (_several(pair, 2, "pairs (i, l)") for pair in (first, second))
     if (i, el) == (j, em):
         raise Wrong("The two blocks of the collision should be different.")
-    if not all(isinstance(v, int) and 0 <= v <= 8 for v in (i, el, j, em)):
+    if not all(isinstance(v, (int, np.integer)) and 0 <= v <= 8 for v in (i, el, j, em)):
         raise Wrong("The indices of the collision should be integers from 0 to 8.")
     if 2 * i + 3 * el != 2 * j + 3 * em:
         raise Wrong(

@@ -78,13 +78,12 @@ def _by_hand(answer: Any, rng: torch.Generator) -> None:
 
 @checker("the-theorem-as-a-program/psi", "random digits, three dimensions, four bases")
 def _psi(answer: Callable[..., Any], rng: torch.Generator) -> None:
-    for steep in (False, True):
+    for kind in ("flat", "steep", "any"):
         for n, base in [(2, 6), (2, 10), (3, 8), (4, 11)]:
             for _ in range(15):
-                low = base - 2 if steep else 0
-                digits = [_draw(rng, low, base - 1) for _ in range(_draw(rng, 1, 4))]
-                if not steep:
-                    digits = [min(digit, base - 2) for digit in digits]
+                low = base - 2 if kind == "steep" else 0
+                high = base - 2 if kind == "flat" else base - 1
+                digits = [_draw(rng, low, high) for _ in range(_draw(rng, 1, 4))]
                 x = sum(
                     (Fraction(digit, base**r) for r, digit in enumerate(digits, start=1)),
                     Fraction(0),
@@ -96,7 +95,7 @@ def _psi(answer: Callable[..., Any], rng: torch.Generator) -> None:
                     raise Wrong(
                         f"For the digits {digits} in base {base} and {n} variables, psi is "
                         f"{float(mine):.9g}, should be {float(right):.9g}. "
-                        + (hint if steep else "Each digit adds i base^-beta(k).")
+                        + ("Each digit adds i base^-beta(k)." if kind == "flat" else hint)
                     )
 
 

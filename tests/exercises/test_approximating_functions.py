@@ -128,6 +128,8 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
     "rough": {
         "a smooth function": ({"f": torch.exp, "x": 0.5}, "does not grow"),
         "a step": ({"f": lambda x: (x > 0.5).double(), "x": 0.5}, "f jumps"),
+        "wrong at one point": (
+            {"f": lambda x: ((x - 1 / 3).abs() < 1e-12).double(), "x": 1 / 3}, "f jumps at"),
         "at the wrong place": ({"f": lambda x: (x - 0.5).abs(), "x": 0.1}, "does not grow"),
         "at an end": ({"f": lambda x: x.sqrt(), "x": 0.0}, "does not grow"),
         "outside": ({"f": torch.exp, "x": 2.0}, r"lie in \[0, 1\]"),

@@ -101,7 +101,11 @@ PREDICTION = {
 }
 BY_HAND = {"left": -0.5, "middle": 2.0, "right": -0.5, "W": 3.0, "quartic": -0.375}
 VERDICTS = dict(
-    zip("ABCDEFG", ["false", "true", "false", "true", "false", "false", "true"], strict=True)
+    zip(
+        "ABCDEFGH",
+        ["false", "true", "false", "true", "false", "false", "true", "false"],
+        strict=True,
+    )
 )
 PIGEONS = torch.tensor([0.1, 0.2, 0.3, 0.4, 2.5, 3.5])
 FAR_KNOTS = torch.tensor([-3000.0, -2000.0, 0.0, 1.0, 2.0, 3.0, 4.0])
@@ -186,6 +190,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "needs interlacing": ({**VERDICTS, "D": "false"}, "kernel"),
         "trusts the training error": ({**VERDICTS, "E": "true"}, "smallest"),
         "trusts cubics": ({**VERDICTS, "F": "true"}, "leading coefficient"),
+        "two spaces": ({**VERDICTS, "H": "true"}, "span"),
         "no idea": ({**VERDICTS, "G": "maybe"}, "Claim G: .*not among"),
     },
 }  # fmt: skip
