@@ -71,7 +71,7 @@ def refine(model: M, num_intervals: int) -> M:
         >>> bool((refine(model, 20)(x) - model(x)).abs().max() < 1e-12)
         True
 
-    Book: its own chapter, *Refining a spline*, is to come.
+    Book: *Refining a spline*.
     """
     finer, misfit = refined(model, num_intervals)
     if misfit > 0:
