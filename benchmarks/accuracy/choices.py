@@ -171,7 +171,7 @@ CHOICES: dict[str, dict[str, Setting]] = {
     },
     "smoothness": {
         f"{weight:g}": replace(splines(20), smoothness=weight)
-        for weight in (0.0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+        for weight in (0.0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     },
 }
 TASKS = {

@@ -183,6 +183,17 @@ def mlp_laplacian(model: nn.Module, x: Tensor) -> Tensor:
     return laplacian.squeeze(1)
 
 
+def tutorial_loss(model: nn.Module, interior: Tensor, edge: Tensor, given: Tensor) -> Tensor:
+    """The equation inside, weighted, and the values on the boundary."""
+    x = interior.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    second = [
+        torch.autograd.grad(slope[:, i].sum(), x, create_graph=True)[0][:, i] for i in range(2)
+    ]
+    equation = (second[0] + second[1] - given).square().mean()
+    return SHARE * equation + model(edge).square().mean()
+
+
 def pykan(seed: int, quick: bool) -> Run:
     """Its tutorial "Solving Partial Differential Equation", at the widths of the paper."""
     from kan import KAN
@@ -193,15 +204,6 @@ def pykan(seed: int, quick: bool) -> Run:
     grids, steps, points = ([3, 6], 1, 7) if quick else ([5, 10, 20], 50, 51)
     interior, edge, run = inside(points), boundary(points), Run()
     given = source(interior)
-
-    def loss_of(model: nn.Module) -> Tensor:
-        x = interior.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
-        second = [
-            torch.autograd.grad(slope[:, i].sum(), x, create_graph=True)[0][:, i] for i in range(2)
-        ]
-        equation = (second[0] + second[1] - given).square().mean()
-        return SHARE * equation + model(edge).square().mean()
 
     with quiet_folder(), timed(run):
         model = KAN(width=WIDTHS, grid=grids[0], k=3, seed=seed).speed()
@@ -222,7 +224,7 @@ def pykan(seed: int, quick: bool) -> Run:
 
             def closure(model: nn.Module = model, optimizer: LBFGS = optimizer) -> Tensor:
                 optimizer.zero_grad()
-                loss = loss_of(model)
+                loss = tutorial_loss(model, interior, edge, given)
                 loss.backward()
                 return loss
 

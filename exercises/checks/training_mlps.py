@@ -56,7 +56,7 @@ def _predict(answer: Any, rng: torch.Generator) -> None:
 @checker("training-mlps/adam", "random quadratics and constants, against torch.optim.Adam")
 def _adam(answer: Callable[..., Any], rng: torch.Generator) -> None:
     hints = {
-        1: "In the first step both averages are divided by 1 - beta, so its size is the rate.",
+        1: "In step 1 both averages are divided by 1 - beta: with a tiny eps its size is the rate.",
         2: "Do not overwrite the averages when you divide by 1 - beta^t.",
         30: "Check which beta belongs to which average, and where eps is added.",
     }

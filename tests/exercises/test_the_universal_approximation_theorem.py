@@ -103,6 +103,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "one too few": ({**RIGHT, "neurons": 6}, r"k \+ 1 terms"),
         "forgot the square": ({**RIGHT, "barron": 67}, "mind the square"),
         "layers as pieces": ({**RIGHT, "layers": 512}, "doubles"),
+        "one layer too few": ({**RIGHT, "layers": 9}, "exact count"),
         "not a dictionary": ([4, 2, 1, 7, 400, 10], "Give a dictionary"),
     },
     "bump": {
@@ -153,6 +154,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
     "bounded": {
         "a polynomial": (lambda t: t**3 - t, "looks like a polynomial"),
         "a jump": (lambda t: (t >= 5).double() + t, "jumps"),
+        "a jump far out": (lambda t: (t >= 20).double() + t, "jumps"),
         "ReLU": (torch.relu, "300 neurons"),
         "tanh": (torch.tanh, "300 neurons"),
         "one number": (lambda t: t.sum(), "for each entry"),
