@@ -109,6 +109,11 @@ def test_the_inside_of_a_function_becomes_an_error() -> None:
     assert without_solution(cell, "f(1)") == f"def f(x):\n    {CODE_STUB}"
 
 
+def test_a_function_may_return_from_within_a_loop() -> None:
+    cell = "def f(x):\n    ### BEGIN SOLUTION\n    a = 0\n    while True:\n        return a\n"
+    assert without_solution(cell + "    ### END SOLUTION", "a") == f"def f(x):\n    {CODE_STUB}"
+
+
 def test_names_that_are_used_later_become_dots() -> None:
     assert stub("helper = 1\nanswer = helper + 1", "check(answer)") == "answer = ..."
     assert stub("a, b = 1, 2", "check((a, b))") == "a = ...\nb = ..."

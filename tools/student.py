@@ -83,8 +83,8 @@ def _stub(indent: str, body: str, rest: str) -> str:
             used = [name for name in _names(statement) if re.search(rf"\b{name}\b", rest)]
             blank = _blank(statement.value)
             lines += [line for name in used if (line := f"{name} = {blank}") not in lines]
-        elif isinstance(statement, ast.Return):
-            lines = []
+        elif any(isinstance(node, ast.Return) for node in ast.walk(statement)):
+            lines = []  # the inside of a function, which has no names for later cells
             break
     return textwrap.indent("\n".join(lines or [CODE_STUB]), indent)
 

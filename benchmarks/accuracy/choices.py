@@ -139,6 +139,18 @@ def fit(model: kl.KAN, setting: Setting, data: Data, steps: int) -> None:
     kl.fit(model, data.train, optimizer=optimizer, steps=steps, penalty=penalty, progress=False)
 
 
+def least_squares(seed: int, quick: bool) -> Run:
+    """A plane through the table: what every model of it has to beat."""
+    data, measured = table(seed), Run()
+    with timed(measured):
+        (x, y), (z, truth) = (
+            (torch.cat([x, torch.ones(len(x), 1)], 1), y) for x, y in (data.train, data.test)
+        )
+        plane = torch.linalg.lstsq(x, y).solution
+    error = float((z @ plane - truth).square().mean().sqrt() / truth.std(correction=0))
+    return {"error": error, "parameters": plane.numel()} | measured
+
+
 # Choices -------------------------------------------------------------------------------------
 
 BASE = Setting()
@@ -181,7 +193,7 @@ TASKS = {
     )
     for choice, settings in CHOICES.items()
     for problem in (NOISY if choice == "smoothness" else PROBLEMS)
-}
+} | {"reference: diabetes": Task({"linear": least_squares}, ("error", "parameters"))}
 
 
 if __name__ == "__main__":
