@@ -133,7 +133,7 @@ def steps_in(seconds: float, model: kl.KAN, setting: Setting, data: Data) -> int
 
 
 def fit(model: kl.KAN, setting: Setting, data: Data, steps: int) -> None:
-    smooth = kl.Penalty(magnitude=0.0, entropy=0.0, smoothness=setting.smoothness)
+    smooth = kl.Penalty(smoothness=setting.smoothness)
     optimizer: Any = setting.optimizer
     penalty = smooth if setting.smoothness else None
     kl.fit(model, data.train, optimizer=optimizer, steps=steps, penalty=penalty, progress=False)

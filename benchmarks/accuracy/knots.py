@@ -122,7 +122,7 @@ def least_squares(
     steps = 2 if quick else 20
 
     def fitted(model: nn.Module, rows: slice) -> nn.Module:
-        penalty = kl.Penalty(magnitude=0.0, entropy=0.0, smoothness=smoothness)
+        penalty = kl.Penalty(smoothness=smoothness)
         kl.fit(
             model,
             (s.x[rows], y[rows]),
