@@ -104,7 +104,7 @@ class _KANEstimator(BaseEstimator):  # type: ignore[misc]
 
     @property
     def formula_(self) -> Formula:
-        """:meth:`formula` for the training rows (at most 1,000 of them); kept once computed.
+        """What ``formula`` gives for the training rows (at most 1,000 of them); kept once computed.
 
         Needs SymPy. Formulas take longer than fits, so it is computed when it is first asked for.
         """
@@ -269,7 +269,7 @@ class KANRegressor(RegressorMixin, _KANEstimator):  # type: ignore[misc]
 
     for one hidden layer, trained on squared errors with penalties on curvature and size whose
     strengths are found from the training rows themselves, by maximizing their evidence: there is
-    no validation split unless one is asked for. See :mod:`kanlite.tables`.
+    no validation split unless one is asked for. The module ``kanlite.tables`` holds the method.
 
     Args:
         widths: Hidden widths, such as ``(5,)``; ``()`` for a sum of functions of one feature each;
@@ -301,7 +301,7 @@ class KANRegressor(RegressorMixin, _KANEstimator):  # type: ignore[misc]
         n_iter_: Number of updates.
         smoothness_, shrinkage_: Strengths of the penalties of each layer, as they ended.
         feature_importances_: Shares, shape (n_features,).
-        formula_: A formula for the training rows, see :meth:`formula`. It and :meth:`plot` need
+        formula_: A formula for the training rows, see ``formula``. It and ``plot`` need
             rows, so the estimator (not ``model_``) carries up to 1,000 of those it was fit on.
         n_features_in_, feature_names_in_: As in scikit-learn.
 
@@ -376,8 +376,7 @@ class KANClassifier(ClassifierMixin, _KANEstimator):  # type: ignore[misc]
     Args:
         widths: Hidden widths, such as ``(5,)``; ``()`` for a sum of functions of one feature each;
             "auto" for one layer of 5, or of twice the number of outputs if that is more.
-        num_intervals, degree, uniform_fraction, batch_size, early_stopping, validation_fraction,
-            patience, warm_start, progress, random_state: As in :class:`KANRegressor`.
+        num_intervals: As in :class:`KANRegressor`, like all arguments that are not named here.
         optimizer: "lbfgs", "adam", or "auto": "lbfgs" but for very large tables.
         steps: Most parameter updates; 100 and 2000 if None.
         smoothness: Strength of the penalty on curvature, to be divided by the weights' sum; a
@@ -388,8 +387,7 @@ class KANClassifier(ClassifierMixin, _KANEstimator):  # type: ignore[misc]
         model_: The :class:`kanlite.KAN`, (rows, n_features) -> (rows, n_classes), or to (rows, 1)
             for two classes.
         classes_: The classes, sorted; that is the order of the model's outputs.
-        history_, n_iter_, smoothness_, shrinkage_, feature_importances_, n_features_in_,
-            feature_names_in_: As in :class:`KANRegressor`.
+        history_: As in :class:`KANRegressor`, like all attributes that are not named here.
         formula_: A formula of the network's outputs, of log-odds for two classes.
 
     Raises:

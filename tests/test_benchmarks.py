@@ -14,6 +14,7 @@ import kanlite as kl
 from benchmarks.accuracy import (
     bessel,
     campaign,
+    choices,
     four_variables,
     hundred_variables,
     poisson,
@@ -205,6 +206,39 @@ def test_the_script_runs(
             assert by_seed["0"]["process_seconds"] > 0
             assert by_seed["0"]["parameters"] > 0
         assert content["verdicts"][name]
+
+
+@pytest.mark.parametrize("problem", choices.PROBLEMS)
+def test_problems_of_choices(problem: str) -> None:
+    pytest.importorskip("sklearn")
+    data, again = (choices.PROBLEMS[problem](0) for _ in range(2))
+    for part, same in ((data.train, again.train), (data.test, again.test)):
+        assert torch.equal(part[0], same[0])
+        assert torch.equal(part[1], same[1])
+    noise = 0.2 if problem == "noisy composition" else 0.0
+    if problem != "diabetes":
+        truth = choices.product if problem == "product" else choices.composition
+        x, y = data.train
+        error = (y - truth(x)).std() / y.std()
+        assert error == pytest.approx(noise, abs=0.03)
+        assert torch.equal(data.test[1], truth(data.test[0]))  # without noise
+    else:
+        assert sum(len(x) for x, _ in (data.train, data.validation, data.test)) == 442
+        assert data.train[0].aminmax(dim=0).min.tolist() == [-1.0] * 10
+
+
+def test_choices_run_and_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "out.json"
+    monkeypatch.setattr(sys, "argv", ["choices", "--quick", "--seeds", "1", "--output", str(file)])
+    chosen = ("optimizer: product", "smoothness: noisy composition", "restarts: product")
+    campaign.main("It.", "it.py", {name: choices.TASKS[name] for name in chosen})
+    for runs in json.loads(file.read_text(encoding="utf-8"))["runs"].values():
+        assert all(by_seed["0"]["error"] > 0 for by_seed in runs.values())
+    stored = json.loads(Path(choices.__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    assert {name: set(runs) for name, runs in stored["runs"].items()} == {
+        name: set(task.methods) for name, task in choices.TASKS.items()
+    }
+    assert {len(s) for runs in stored["runs"].values() for s in runs.values()} == {5}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -113,11 +113,13 @@ def time_target(method: str) -> Target:
     return Target(text, campaign.time_ratio(method, "pykan"), 1.0)
 
 
-SMALL, LARGE, FINER = "kanlite, G = 50", "kanlite, G = 100, k = 4", "kanlite, finer and finer"
+SMALL, LARGE = "kanlite, G = 50, k = 4", "kanlite, G = 100, k = 4"
+CUBIC, FINER = "kanlite, G = 50, k = 3", "kanlite, finer and finer"
 TASKS = {
     "composition": Task(
         {
-            SMALL: kanlite(composition, [2, 1, 1], [5, 10, 50]),
+            SMALL: kanlite(composition, [2, 1, 1], [5, 10, 50], degree=4),
+            CUBIC: kanlite(composition, [2, 1, 1], [5, 10, 50]),
             LARGE: kanlite(composition, [2, 1, 1], [5, 10, 50, 100], degree=4),
             "pykan": pykan(composition, [2, 1, 1], [3, 10, 20, 50]),
             FINER: scaling,

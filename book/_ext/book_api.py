@@ -26,6 +26,8 @@ from sphinx.util.docutils import SphinxDirective
 import kanlite
 
 PACKAGE = Path(kanlite.__file__).parent
+# Methods that scikit-learn adds to every estimator, with pages of its own behind them.
+FOREIGN = "set_fit_request, set_partial_fit_request, set_predict_request, set_score_request"
 
 
 @cache
@@ -78,7 +80,7 @@ def section(module: ModuleType) -> list[str]:
     for _, name, is_class in sorted(entries):
         kind = "class" if is_class else "function"
         lines.append(f".. auto{kind}:: {home_of(name, module)}.{name}")
-        lines += ["   :members:", ""] if is_class else [""]
+        lines += ["   :members:", f"   :exclude-members: {FOREIGN}", ""] if is_class else [""]
     comments = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
     for name in getattr(module, "__all__", ()):
         if name.isupper() and not callable(getattr(module, name)):
