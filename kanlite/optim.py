@@ -8,9 +8,10 @@ Least squares has a structure that gradient descent does not see. With residuals
 and the damping :math:`\mu` grows or shrinks with how well the quadratic model predicted the
 change of the loss.
 
-A KAN layer is linear in its parameters, so its block of J needs no differentiation by them:
-the derivative of output o by coefficient c_igj is :math:`B_g(x_i)\, \partial f_o / \partial y_j`,
-a basis function times what backpropagation brings to the layer's output.
+A KAN layer is linear in its parameters, so its part of J needs no differentiation by them: it is
+a basis function times what backpropagation brings to its output. :mod:`kanlite.gauss_newton`
+sums J^T J from these factors, with the local support of the splines and without J in memory. Other
+modules and residuals have their J from torch.func.
 
 Glossary
     N, q      samples in a chunk, residuals per sample
@@ -32,12 +33,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from kanlite.edges import edge_layers, roughness
+from kanlite.gauss_newton import layer_jacobians, normal_equations
 from kanlite.layers import KANLayer
 
 __all__ = ["LevenbergMarquardt"]
 
 Function = Callable[[Tensor], Tensor]
 Residual = Callable[..., Tensor]
+Sums = tuple[Tensor, Tensor, Tensor]  # scaled residuals (N, q), J^T J (P, P), J^T r (P,)
 MAX_PARAMETERS = 5_000
 ROUNDING = 1e-13  # a relative change of the loss that is not worth a step
 
@@ -78,7 +81,7 @@ class LevenbergMarquardt:
         >>> losses[-1] < 1e-7
         True
 
-    Book: *A KAN layer* uses it; its own chapter is to come. Source: Marquardt (1963);
+    Book: *Training a KAN*. Source: Marquardt (1963);
     the damping follows Nielsen, Damping parameter in Marquardt's method, report
     IMM-REP-1999-05 (1999).
     """
@@ -133,14 +136,13 @@ class LevenbergMarquardt:
         """
         scale = _root_weight(weight, len(x))
 
-        def jacobian(rows: slice) -> tuple[Tensor, Tensor]:
-            prediction, slopes = self._derivatives(x[rows])
-            return _difference(prediction, y[rows]), slopes
+        def sums(rows: slice) -> Sums:
+            return self._sums(x[rows], y[rows], scale[rows])
 
         def residual(rows: slice) -> Tensor:
             return _difference(self.model(x[rows]), y[rows])
 
-        return self._step(_Problem(len(x), scale, residual, jacobian))
+        return self._step(_Problem(len(x), scale, residual, sums))
 
     def step_residual(
         self, residual: Residual, *data: Tensor, weight: Tensor | None = None
@@ -182,13 +184,16 @@ class LevenbergMarquardt:
             r = one(parameters, *sample)
             return r, r  # to differentiate, and to keep
 
-        def jacobian(rows: slice) -> tuple[Tensor, Tensor]:
+        def sums(rows: slice) -> Sums:
             derivative = vmap(jacrev(twice, has_aux=True), dims)
             blocks, r = derivative(self._detached(), *(part[rows] for part in data))
-            return r, torch.cat([b.flatten(2) for b in blocks.values()], -1)
+            return _dense_sums(
+                r, torch.cat([b.flatten(2) for b in blocks.values()], -1), scale[rows]
+            )
 
         count = len(data[0])
-        return self._step(_Problem(count, _root_weight(weight, count), values, jacobian))
+        scale = _root_weight(weight, count)
+        return self._step(_Problem(count, scale, values, sums))
 
     def state_dict(self) -> dict[str, Any]:
         """What the next step depends on besides the model."""
@@ -240,13 +245,10 @@ class LevenbergMarquardt:
         a = torch.zeros(self.size, self.size, dtype=torch.float64, device=self._device())
         g, loss, count = a[0].clone(), 0.0, 0
         for rows in problem.chunks(self.chunk_size):
-            r, jacobian = problem.jacobian(rows)
-            scale = problem.scale[rows].to(r.device)
-            r = (r.double() * scale[:, None]).flatten()
-            j = (jacobian.double() * scale[:, None, None]).flatten(0, 1)
-            a += j.T @ j
-            g += j.T @ r
-            loss += float(r @ r)
+            r, chunk_a, chunk_g = problem.sums(rows)
+            a += chunk_a
+            g += chunk_g
+            loss += float(r.square().sum())
             count += r.numel()
         theta = self._vector()
         a, g = a / count + rough, g / count + rough @ theta
@@ -261,34 +263,20 @@ class LevenbergMarquardt:
         theta = self._vector()
         return total / count + float(theta @ rough @ theta)
 
-    def _derivatives(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions (N, ...) and their derivatives by all parameters (N, q, P)."""
-        if not self.is_kan:
-            return self._derivatives_by_autograd(x)
-        seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-        layers = edge_layers(self.model)
-        handles = [
-            layer.register_forward_hook(lambda m, args, y: seen.update({m: (args[0], y)}))
-            for layer in layers
-        ]
-        try:
-            prediction = self.model(x)
-        finally:
-            for handle in handles:
-                handle.remove()
-        outputs = [seen[layer][1] for layer in layers]
-        flat = prediction.reshape(len(x), -1)  # (N, q)
-        slopes = [  # for each prediction, its derivative by every layer's output (N, out)
-            torch.autograd.grad(flat[:, o].sum(), outputs, retain_graph=True)
-            for o in range(flat.shape[1])
-        ]
-        blocks: dict[Tensor, Tensor] = {}
-        for number, layer in enumerate(layers):
-            slope = torch.stack([by_layer[number] for by_layer in slopes], 1)  # (N, q, out)
-            blocks |= _layer_blocks(layer, seen[layer][0].detach(), slope)
-        return prediction.detach(), torch.cat([blocks[p] for p in self.named.values()], -1)
+    def _sums(self, x: Tensor, y: Tensor, scale: Tensor) -> Sums:
+        """Residuals of a chunk and what they add to A and g."""
+        if self.is_kan:
+            layers = edge_layers(self.model)
+            found = layer_jacobians(
+                self.model, layers, x, scale, lambda prediction: _difference(prediction, y)
+            )
+            if found is not None:
+                return found[0], *normal_equations(*found)
+        return _dense_sums(*self._by_autograd(x, y), scale)
 
-    def _derivatives_by_autograd(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _by_autograd(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Residuals (N, q) and their derivatives by all parameters (N, q, P)."""
+
         def one(parameters: dict[str, Tensor], z: Tensor) -> Tensor:
             value: Tensor = functional_call(self.model, parameters, (z.unsqueeze(0),))
             return value.reshape(-1)
@@ -296,7 +284,7 @@ class LevenbergMarquardt:
         blocks = vmap(jacrev(one), (None, 0))(self._detached(), x)
         jacobian = torch.cat([block.flatten(2) for block in blocks.values()], -1)
         with torch.no_grad():
-            return self.model(x), jacobian
+            return _difference(self.model(x), y), jacobian
 
     def _roughness(self) -> Tensor:
         """Matrix R of the smoothness penalty, theta^T R theta, shape (P, P)."""
@@ -343,7 +331,7 @@ class _Problem:
     count: int
     scale: Tensor  # square roots of the weights, float64, (count,)
     residual: Callable[[slice], Tensor]  # (N, q)
-    jacobian: Callable[[slice], tuple[Tensor, Tensor]]  # (N, q) and (N, q, P)
+    sums: Callable[[slice], Sums]
 
     def chunks(self, size: int) -> Iterator[slice]:
         """Slices of at most `size` samples."""
@@ -351,17 +339,12 @@ class _Problem:
             yield slice(start, min(start + size, self.count))
 
 
-def _layer_blocks(layer: KANLayer, z: Tensor, slope: Tensor) -> dict[Tensor, Tensor]:
-    """Derivatives by a layer's parameters, (N, q, size), from those by its outputs (N, q, out)."""
-    features = layer.features(z)  # (N, in, num_basis + 1): the residual last
-    products = torch.einsum("sif,sqo->sqifo", features, slope)
-    num_basis = layer.basis.num_basis
-    blocks: dict[Tensor, Tensor] = {layer.coef: products[:, :, :, :num_basis].flatten(2)}
-    if layer.residual_weight is not None:
-        blocks[layer.residual_weight] = products[:, :, :, num_basis].flatten(2)
-    if layer.bias is not None:
-        blocks[layer.bias] = slope
-    return {parameter: block.detach() for parameter, block in blocks.items()}
+def _dense_sums(r: Tensor, jacobian: Tensor, scale: Tensor) -> Sums:
+    """From residuals (N, q) and their Jacobian (N, q, P)."""
+    scale = scale.to(r.device)
+    r = r.double() * scale[:, None]
+    j = (jacobian.double() * scale[:, None, None]).flatten(0, 1)
+    return r, j.T @ j, j.T @ r.flatten()
 
 
 def _difference(prediction: Tensor, target: Tensor) -> Tensor:

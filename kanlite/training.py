@@ -150,7 +150,7 @@ def fit(
         >>> history.train_loss[-1] < 1e-4
         True
 
-    Book: *A KAN layer*; its own chapter is to come.
+    Book: *Training a KAN*.
     """
     _check_numbers(steps=steps, batch_size=batch_size, checkpoint_every=checkpoint_every)
     together = processes(model)
@@ -220,7 +220,7 @@ def fit_coarse_to_fine(
         >>> history.train_loss[-1] < 1e-9
         True
 
-    Book: *A KAN layer*; its own chapter is to come.
+    Book: *Training a KAN*.
     """
     _check_numbers(restarts=restarts, steps=steps)
     grids = _increasing(num_intervals)

@@ -34,7 +34,7 @@ LEVELS = (
     ("kernels", "quantiles"),
     ("bases",),
     ("layers", "other_bases"),
-    ("edges", "variants", "architectures"),
+    ("edges", "gauss_newton", "variants", "architectures"),
     (
         "penalties",
         "refinement",
@@ -102,7 +102,7 @@ def test_imports_point_one_way(name: str) -> None:
 
 def test_fast_paths_are_reached_through_one_door() -> None:
     users = {name for name in MODULES if "kanlite.kernels" in imports(tree(MODULES[name]))}
-    assert users == {"layers", "inspection", "export"}
+    assert users == {"layers", "gauss_newton", "inspection", "export"}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - OPTIONAL))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import kanlite as kl
 from kanlite.edges import roughness
+from kanlite.gauss_newton import layer_jacobians
 from tests.helpers import default_dtype, same_state, seeded, snapshot, uniform
 
 
@@ -37,14 +38,47 @@ MODELS = {
 }
 
 
+@pytest.mark.parametrize("path", ["auto", "torch", "reference"])
 @pytest.mark.parametrize("name", MODELS)
-def test_the_layers_own_jacobian_is_that_of_autograd(name: str) -> None:
-    model, x = MODELS[name](), uniform(20, 2, low=-1.3, high=1.3)
-    lm = kl.LevenbergMarquardt(model)
+def test_a_layers_sums_are_those_of_autograds_jacobian(name: str, path: str) -> None:
+    model, x, y = MODELS[name](), uniform(20, 2, low=-1.3, high=1.3), uniform(20, 2)
+    lm, scale = kl.LevenbergMarquardt(model), uniform(20, low=0.5, high=2.0)
     assert lm.is_kan
-    prediction, jacobian = lm._derivatives(x)
-    assert torch.equal(prediction, model(x).detach())
-    assert torch.allclose(jacobian, lm._derivatives_by_autograd(x)[1], rtol=0, atol=1e-13)
+    r, jacobian = lm._by_autograd(x, y)
+    assert torch.equal(r, (model(x) - y).detach())
+    j = (jacobian * scale[:, None, None]).flatten(0, 1)
+    with kl.kernels.use(path):
+        residuals, a, g = lm._sums(x, y, scale)
+    assert torch.allclose(residuals, r * scale[:, None], rtol=0, atol=1e-14)
+    assert torch.allclose(a, j.T @ j, rtol=0, atol=1e-11)
+    assert torch.allclose(g, j.T @ residuals.flatten(), rtol=0, atol=1e-11)
+
+
+def test_the_jacobian_is_the_product_of_its_factors() -> None:
+    model, x = MODELS["without residual, with bias"](), uniform(20, 2)
+    lm, y = kl.LevenbergMarquardt(model), torch.zeros(20, 2)
+    found = layer_jacobians(model, list(model), x, torch.ones(20), lambda p: p)
+    assert found is not None
+    dense = torch.cat([factors.dense() for factors in found[1]], 2)
+    assert torch.allclose(dense, lm._by_autograd(x, y)[1], rtol=0, atol=1e-13)
+
+
+def test_a_layer_that_runs_twice_is_differentiated_by_autograd() -> None:
+    layer = kl.KANLayer(1, 1, kl.BSpline(4), generator=seeded())
+    model, x = nn.Sequential(layer, layer), uniform(40, 1)
+    lm = kl.LevenbergMarquardt(model)
+    j = lm._by_autograd(x, x)[1].flatten(0, 1)
+    assert torch.allclose(lm._sums(x, x, torch.ones(40))[1], j.T @ j, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("part", ["coef", "residual_weight", "bias"])
+def test_any_part_of_a_layer_may_be_frozen(part: str) -> None:
+    model, x = kl.KAN([2, 3, 1], kl.BSpline(4), bias=True, generator=seeded()), uniform(30, 2)
+    getattr(model[1], part).requires_grad_(False)
+    lm = kl.LevenbergMarquardt(model)
+    j = lm._by_autograd(x, target(x))[1].flatten(0, 1)
+    a = lm._sums(x, target(x), torch.ones(30))[1]
+    assert torch.allclose(a, j.T @ j, rtol=0, atol=1e-12)
 
 
 def test_frozen_parameters_take_no_part() -> None:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import kanlite as kl
 from benchmarks import peers
-from benchmarks.speed import contestants, measure
+from benchmarks.speed import contestants, measure, second_order
 from benchmarks.speed.scaling import slope
+from kanlite.kernels import cpu
 from tests.helpers import default_dtype, seeded
 
 ROOT = Path(kl.__file__).parents[1]
@@ -126,3 +127,29 @@ def test_the_script_runs(script: str, methods: list[str], tmp_path: Path) -> Non
     text = json.dumps(content)
     assert "efficient-kan" in text
     assert "kanlite torch" in text
+
+
+@pytest.mark.parametrize("script", ["second_order", "ceiling"])
+def test_the_script_on_the_arithmetic_runs(script: str, tmp_path: Path) -> None:
+    if script == "ceiling" and cpu.why_not() is not None:
+        pytest.skip("it measures the compiled path")
+    path = tmp_path / "out.json"
+    command = [sys.executable, "-m", f"benchmarks.speed.{script}", "--quick", "--output", str(path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["machine"]["torch"] == torch.__version__
+    if script == "second_order":
+        (case,) = content["cases"]
+        assert max(case["largest difference"].values()) < 1e-12
+    else:
+        layer = content["layers"]["quick"]
+        assert 0 < layer["least ratio"] < layer["ratio"]
+
+
+def test_the_predicted_cost_of_a_second_order_step() -> None:
+    one = kl.KAN([1, 1], kl.BSpline(10))  # 13 basis functions and the residual
+    assert second_order.predicted(one, 100, local=False) == 100 * 14 * 14
+    assert second_order.predicted(one, 100, local=True) == 100 * 5 * 14
+    two = kl.KAN([2, 3, 1], kl.BSpline(10))  # 28 features by 6 pairs, 84 by 42; then 42 by 42
+    assert second_order.predicted(two, 1, local=False) == 28 * (28 * 6 + 3 * 42) + 42 * 42

@@ -105,7 +105,7 @@ def models(regime: Regime, names: list[str]) -> dict[str, nn.Module]:
 def measured(regime: Regime, names: list[str], rounds: int, threads: int) -> dict[str, Any]:
     """Ratios to the bound, seconds of the bound, and bytes saved, of every contestant."""
     torch.set_num_threads(threads)
-    x, taking_part = inputs(regime), models(regime, names)
+    x, taking_part = inputs(regime).requires_grad_(), models(regime, names)
     found: dict[str, Any] = {"methods": {name: {} for name in taking_part}}
     for what, build in (("f", forward), ("f+b", forward_backward)):
         actions = {

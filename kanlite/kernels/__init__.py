@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from kanlite.kernels.autograd import Dense, Forward, Spline, SplineInGraph
 from kanlite.kernels.choice import Path, available, choose, chosen, only_plain, use
 
-__all__ = ["Path", "available", "combine", "path", "use"]
+__all__ = ["Path", "available", "combine", "path", "sums", "use"]
 
 
 def combine(
@@ -100,6 +100,39 @@ def path(layer: nn.Module, x: Tensor) -> str:
     coef = torch.empty(1, basis.num_basis, 1, dtype=_product_dtype(x, knots), device=x.device)
     _, name, why = choose(chosen(), rows, coef, degree, extrapolate, 0)
     return f"{name} ({why})"
+
+
+def sums(basis: Any, x: Tensor, g: Tensor) -> Tensor | None:
+    r"""What a layer's coefficients receive, :math:`V_{imo} = \sum_b B_m(x_{bi})\, g_{bo}`.
+
+    Only with local support, at a cost that does not depend on the number of intervals; without a
+    record for autograd.
+
+    Args:
+        basis: A :class:`kanlite.Basis`.
+        x: Inputs, shape (batch, in).
+        g: Any numbers, shape (batch, out), in the dtype of x.
+
+    Returns:
+        V, shape (in, num_basis, out), or None where no path with local support runs.
+
+    Example:
+        >>> import kanlite as kl
+        >>> basis = kl.BSpline(num_intervals=2, degree=1, low=0.0, high=1.0)
+        >>> V = sums(basis, torch.tensor([[0.25]]), torch.tensor([[6.0]]))
+        >>> V is None or V.tolist() == [[[3.0], [3.0], [0.0]]]
+        True
+    """
+    spline = basis.as_spline
+    if spline is None or _only_reference(basis, spline, x) is not None:
+        return None
+    knots, degree, extrapolate = spline
+    module, name, _ = choose(chosen(), x, g, degree, extrapolate, 0)
+    if name == "torch":
+        return None
+    g, knots = g.contiguous(), knots.detach().to(x.dtype)
+    coef: Tensor = module.weight_gradient(x.contiguous(), g, knots, degree, extrapolate)[0]
+    return coef
 
 
 def _only_reference(basis: Any, spline: Any, x: Tensor) -> str | None:

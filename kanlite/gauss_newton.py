@@ -1,0 +1,183 @@
+r"""The matrix of a Gauss-Newton step for a network of KAN layers, without its Jacobian.
+
+A KAN layer is linear in its parameters. With what multiplies them for sample s, basis values
+:math:`B_m(x_i)`, the residual branch's b(x_i) and 1 for the bias, in one row :math:`E_s`, and with
+the derivative :math:`S_s` of the residuals by the layer's outputs, which backpropagation brings,
+
+.. math:: J_{(s,q),\,(f,o)} = E_{sf}\, S_{sqo}.
+
+Of two layers, the block of :math:`J^\top J` is therefore
+
+.. math:: A_{(f,o),\,(f',o')} = \sum_s E_{sf}\, \Big(\sum_q S_{sqo} S'_{sqo'}\Big) E'_{sf'},
+
+and a row of E has no more than k + 1 numbers per input that are not zero: the sum over s, with
+everything to the right of :math:`E_{sf}` as its "outputs", is the weight gradient of a layer, for
+which :mod:`kanlite.kernels` has local support. A step over N samples then takes about
+
+.. math:: \tfrac{1}{2}\, N\, (k + 2)\, P \sum_\ell n_\ell m_\ell
+
+multiply-adds, n and m being a layer's widths, whatever the number of intervals makes of each of
+P's factors; with J in memory and no use of symmetry it is :math:`N q P^2`.
+
+Glossary
+    N, q      samples in a chunk, residuals per sample
+    E         features of a layer, shape (N, F)
+    S         derivatives of the residuals by its outputs, shape (N, q, m)
+    P         number of parameters
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kanlite import kernels
+from kanlite.layers import KANLayer
+
+__all__ = ["LayerJacobian", "layer_jacobians", "normal_equations"]
+
+
+@dataclass
+class LayerJacobian:
+    """A layer's block of J as its two factors, in float64.
+
+    Attributes:
+        layer: The layer.
+        x: What its basis sees, shape (N, in).
+        features: E, shape (N, F), of the parameters that are trained, in the order coefficients,
+            residual weights, bias.
+        slopes: S, shape (N, q, out).
+    """
+
+    layer: KANLayer
+    x: Tensor
+    features: Tensor
+    slopes: Tensor
+
+    @property
+    def size(self) -> int:
+        """Number of parameters, F * out."""
+        return self.features.shape[1] * self.slopes.shape[2]
+
+    def sums(self, g: Tensor) -> Tensor:
+        """E^T g for g of shape (N, M): shape (F, M)."""
+        coef = self.layer.coef
+        local = kernels.sums(self.layer.basis, self.x, g) if coef.requires_grad else None
+        if local is None:
+            return self.features.T @ g
+        rest = self.features[:, coef.shape[0] * coef.shape[1] :]
+        return torch.cat([local.flatten(0, 1), rest.T @ g])
+
+    def dense(self) -> Tensor:
+        """The block itself, shape (N, q, F * out)."""
+        return torch.einsum("sf,sqo->sqfo", self.features, self.slopes).flatten(2)
+
+
+def layer_jacobians(
+    model: nn.Module,
+    layers: list[KANLayer],
+    x: Tensor,
+    scale: Tensor,
+    difference: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, list[LayerJacobian]] | None:
+    """Residuals at x, and the Jacobian as its factors.
+
+    Args:
+        model: Computes predictions from x, sample by sample.
+        layers: Its KAN layers, which hold all parameters that are trained.
+        x: Inputs, shape (N, ...).
+        scale: What each sample's residuals are multiplied by, float64, shape (N,).
+        difference: Residuals (N, q) from predictions, with derivative 1.
+
+    Returns:
+        Scaled residuals in float64, shape (N, q), and the factors of each layer; None if a
+        layer does not run just once.
+    """
+    seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
+    handles = [
+        layer.register_forward_hook(lambda layer, args, y: seen[layer].append((args[0], y)))
+        for layer in layers
+    ]
+    try:
+        prediction = model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if any(len(runs) != 1 for runs in seen.values()):
+        return None
+    outputs = [seen[layer][0][1] for layer in layers]
+    columns = prediction.reshape(len(x), -1).unbind(1)
+    slopes = [  # for each residual, its derivative by every layer's output (N, out)
+        torch.autograd.grad(column.sum(), outputs, retain_graph=True) for column in columns
+    ]
+    scale = scale.to(prediction.device)
+    blocks = []
+    with torch.no_grad():
+        for number, layer in enumerate(layers):
+            slope = torch.stack([by_layer[number] for by_layer in slopes], 1).double()
+            z = seen[layer][0][0].detach()
+            blocks.append(_factors(layer, z, slope * scale[:, None, None]))
+        return difference(prediction.detach()).double() * scale[:, None], blocks
+
+
+def _factors(layer: KANLayer, z: Tensor, slopes: Tensor) -> LayerJacobian:
+    features = layer.features(z).double()  # (N, in, num_basis + 1): the residual last
+    num_basis, parts = layer.basis.num_basis, []
+    if layer.coef.requires_grad:
+        parts.append(features[:, :, :num_basis].flatten(1))
+    if layer.residual_weight is not None and layer.residual_weight.requires_grad:
+        parts.append(features[:, :, num_basis])
+    if layer.bias is not None and layer.bias.requires_grad:
+        parts.append(features.new_ones(len(z), 1))
+    x = z if layer.normalize is None else layer.normalize(z)
+    made = torch.cat(parts, 1) if parts else features.new_empty(len(z), 0)
+    return LayerJacobian(layer, x.double(), made, slopes)
+
+
+def normal_equations(residuals: Tensor, blocks: list[LayerJacobian]) -> tuple[Tensor, Tensor]:
+    """J^T J, shape (P, P), and J^T r, shape (P,).
+
+    Args:
+        residuals: r, shape (N, q).
+        blocks: The layers' factors of J, in the order of the parameters.
+
+    Book: *Training a KAN*. Source: sums of the equations above; the structure is that of the
+    layer, not taken from elsewhere.
+    """
+    ends = list(itertools.accumulate(block.size for block in blocks))
+    places = [slice(end - block.size, end) for end, block in zip(ends, blocks, strict=True)]
+    a = residuals.new_zeros(ends[-1], ends[-1])
+    g = residuals.new_zeros(ends[-1])
+    for number, (row, place) in enumerate(zip(blocks, places, strict=True)):
+        g[place] = row.sums(torch.einsum("sqo,sq->so", row.slopes, residuals)).flatten()
+        _add_diagonal_block(a[place, place], row)
+        for other, across in zip(blocks[number + 1 :], places[number + 1 :], strict=True):
+            _add_block(a[place, across], row, other)
+            a[across, place] = a[place, across].T
+    return a, g
+
+
+def _add_diagonal_block(a: Tensor, layer: LayerJacobian) -> None:
+    """A layer with itself: every pair of outputs once."""
+    f, m = layer.features.shape[1], layer.slopes.shape[2]
+    view = a.view(f, m, f, m)
+    pairs = torch.einsum("sqo,sqp->sop", layer.slopes, layer.slopes)
+    for o in range(m):
+        products = layer.features[:, :, None] * pairs[:, o, None, o:]  # (N, F, outputs from o)
+        block = layer.sums(products.flatten(1)).view(f, f, m - o)
+        view[:, o, :, o:] = block
+        view[:, o + 1 :, :, o] = block[:, :, 1:].permute(1, 2, 0)
+
+
+def _add_block(a: Tensor, layer: LayerJacobian, other: LayerJacobian) -> None:
+    """Two layers: each output of the first with all of the second."""
+    (f, m), (h, p) = ((block.features.shape[1], block.slopes.shape[2]) for block in (layer, other))
+    view = a.view(f, m, h, p)
+    pairs = torch.einsum("sqo,sqp->sop", layer.slopes, other.slopes)
+    for o in range(m):
+        products = other.features[:, :, None] * pairs[:, o, None, :]  # (N, F', out')
+        view[:, o] = layer.sums(products.flatten(1)).view(f, h, p)
