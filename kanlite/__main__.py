@@ -4,7 +4,8 @@
 well it does on the rows that it has not seen, beside a linear model and an MLP on the same rows. It
 writes the model, a figure and a short report, all or nothing. ``predict`` applies the model to
 another table; ``explain`` tells what it is. Wrong input ends in one line on standard error and exit
-status 2.
+status 2. Under ``torchrun -m kanlite fit ...`` the processes train one network together, and the
+first one writes and talks.
 
 Glossary
     x, y      columns of the inputs (rows, inputs), target (rows, 1) or class indices (rows,)
@@ -36,6 +37,7 @@ from kanlite.discovery import find_formula
 from kanlite.edges import edge_layers
 from kanlite.inspection import explain
 from kanlite.layers import KAN
+from kanlite.parallel import is_first_process
 from kanlite.persistence import load, read_file, save
 from kanlite.pruning import prune
 from kanlite.symbolic import Formula, to_formula
@@ -132,7 +134,8 @@ def _fit(options: argparse.Namespace) -> None:
     _say(f"\n{result.text()}")
     formula = _formula(table, result, options.formula)
     _say(f"\n{formula}")
-    _write(out, table, result, formula)
+    if is_first_process():
+        _write(out, table, result, formula)
     _say(f"\nwritten to {out}: {', '.join(name for name in FILES if (out / name).exists())}")
 
 
@@ -627,13 +630,15 @@ def _first_line(text: str | None) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    if is_first_process():
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 def _failed(message: str) -> int:
     one_line = " ".join(message.split())
-    sys.stderr.write(f"kanlite: {one_line}\n")
+    if is_first_process():
+        sys.stderr.write(f"kanlite: {one_line}\n")
     return 2
 
 

@@ -35,6 +35,7 @@ from torch.func import functional_call, jacrev, vmap
 from kanlite.edges import edge_layers, roughness
 from kanlite.gauss_newton import layer_jacobians, normal_equations
 from kanlite.layers import KANLayer
+from kanlite.parallel import Processes
 
 __all__ = ["LevenbergMarquardt"]
 
@@ -62,7 +63,9 @@ class LevenbergMarquardt:
             mode), with at most 5,000 parameters. KANs have a fast path.
         smoothness: :math:`\lambda`, at least 0.
         damping: First :math:`\mu`, relative to the diagonal of J^T J, above 0.
-        chunk_size: Samples whose Jacobian is held at a time, at least 1.
+        chunk_size: Samples whose derivatives are held at a time, at least 1.
+        together: The processes that step together (:mod:`kanlite.parallel`), each with samples of
+            its own: sums over the samples are added up. None for this one alone.
 
     Attributes:
         damping: The :math:`\mu` that the next step starts with.
@@ -93,6 +96,7 @@ class LevenbergMarquardt:
         smoothness: float = 0.0,
         damping: float = 1e-2,
         chunk_size: int = 2048,
+        together: Processes | None = None,
     ) -> None:
         if not 0.0 <= smoothness < math.inf:
             raise ValueError(f"smoothness must be finite and at least 0, got {smoothness}")
@@ -111,6 +115,7 @@ class LevenbergMarquardt:
         self.smoothness = smoothness
         self.damping = damping
         self.chunk_size = chunk_size
+        self.together = together or Processes()
         self.growth = 2.0
         self.converged = False
         self.named = dict(named)
@@ -243,25 +248,26 @@ class LevenbergMarquardt:
     def _normal_equations(self, problem: _Problem, rough: Tensor) -> tuple[Tensor, Tensor, float]:
         """A (P, P), g (P,) and F, in float64, chunk by chunk."""
         a = torch.zeros(self.size, self.size, dtype=torch.float64, device=self._device())
-        g, loss, count = a[0].clone(), 0.0, 0
+        g, totals = a[0].clone(), a.new_zeros(2)  # the sum of squares, and of how many
         for rows in problem.chunks(self.chunk_size):
             r, chunk_a, chunk_g = problem.sums(rows)
             a += chunk_a
             g += chunk_g
-            loss += float(r.square().sum())
-            count += r.numel()
-        theta = self._vector()
-        a, g = a / count + rough, g / count + rough @ theta
-        return a, g, loss / count + float(theta @ rough @ theta)
+            totals += totals.new_tensor([float(r.square().sum()), r.numel()])
+        self.together.sum_([a, g, totals])
+        theta, (squares, count) = self._vector(), totals
+        loss = float(squares / count + theta @ rough @ theta)
+        return a / count + rough, g / count + rough @ theta, loss
 
     @torch.no_grad()
     def _loss(self, problem: _Problem, rough: Tensor) -> float:
-        total, count = 0.0, 0
+        totals = rough.new_zeros(2)
         for rows in problem.chunks(self.chunk_size):
             r = problem.residual(rows).double() * problem.scale[rows, None].to(self._device())
-            total, count = total + float(r.square().sum()), count + r.numel()
+            totals += totals.new_tensor([float(r.square().sum()), r.numel()])
+        self.together.sum_([totals])
         theta = self._vector()
-        return total / count + float(theta @ rough @ theta)
+        return float(totals[0] / totals[1] + theta @ rough @ theta)
 
     def _sums(self, x: Tensor, y: Tensor, scale: Tensor) -> Sums:
         """Residuals of a chunk and what they add to A and g."""

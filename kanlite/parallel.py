@@ -27,7 +27,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["Processes", "processes"]
+__all__ = ["Processes", "is_first_process", "processes"]
 
 
 @dataclass(frozen=True)
@@ -125,3 +125,15 @@ def processes(model: nn.Module) -> Processes:
     found = Processes(dist.get_rank(), dist.get_world_size())
     found.agree_on(model)
     return found
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes files and talks: the only one, or the first.
+
+    Example:
+        >>> is_first_process()
+        True
+    """
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0"

@@ -44,6 +44,7 @@ from kanlite.bases import BSpline
 from kanlite.edges import edge_layers
 from kanlite.layers import KAN, KANLayer
 from kanlite.optim import LevenbergMarquardt
+from kanlite.parallel import Processes, is_first_process, processes
 from kanlite.pruning import node_scores
 from kanlite.refinement import adapt_knots_
 from kanlite.training import History, fit
@@ -360,11 +361,12 @@ class _Run:
         return self._second_order() if self.optimizer == "lm" else self._first_order()
 
     def _second_order(self) -> Iterator[int]:
-        rows, least = self.rows, math.inf
-        lm = _PenalizedLevenbergMarquardt(self.model, self.prior)
+        rows, least, together = self.rows, math.inf, processes(self.model)
+        lm = _PenalizedLevenbergMarquardt(self.model, self.prior, together)
+        x, y, weight = together.share(rows.x, rows.y, _relative(rows.weight))
         for step in range(self.steps):
             self._adapt(step)
-            self.history.train_loss.append(lm.step(rows.x, rows.y, weight=_relative(rows.weight)))
+            self.history.train_loss.append(lm.step(x, y, weight=weight))
             settled = lm.converged
             if step % 5 == 4:
                 loss = self.history.train_loss[-1]
@@ -557,8 +559,8 @@ class _Prior:
 class _PenalizedLevenbergMarquardt(LevenbergMarquardt):
     """Second-order steps under the penalties of a prior; remembers the last step's problem."""
 
-    def __init__(self, model: KAN, prior: _Prior) -> None:
-        super().__init__(model)
+    def __init__(self, model: KAN, prior: _Prior, together: Processes | None = None) -> None:
+        super().__init__(model, together=together)
         self.prior = prior
         self.outputs = model.widths[-1]
         self.error = math.nan  # mean squared error before the step
@@ -718,4 +720,4 @@ def _bar(progress: bool | str, steps: int) -> Any:
     from tqdm import tqdm
 
     shown = progress is True or (progress == "auto" and sys.stderr.isatty())
-    return tqdm(total=steps, unit="step", disable=not shown)
+    return tqdm(total=steps, unit="step", disable=not (shown and is_first_process()))

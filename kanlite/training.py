@@ -157,7 +157,7 @@ def fit(
     run = _Run(
         model=model,
         batches=_batches(data, batch_size, generator, together),
-        optimizer=_optimizer(optimizer, model, penalty, _is_full_batch(data, batch_size)),
+        optimizer=_optimizer(optimizer, model, penalty, _is_full_batch(data, batch_size), together),
         loss=_loss(loss),
         penalty=penalty,
         validation=None if validation is None else _checked_pair(validation, "validation"),
@@ -340,7 +340,8 @@ class _Run:
         if self.adapt_knots and self.step <= self.steps // 2 and _is_power_of_two(self.step):
             self._adapt(batch.all_x)
         if isinstance(self.optimizer, LevenbergMarquardt):
-            self._second_order(self.optimizer, batch.all_x, batch.all_y)
+            count = len(batch.x) if batch.weight else 0
+            self._second_order(self.optimizer, batch.x[:count], batch.y[:count])
         else:
             self._first_order(self.optimizer, batch)
         self.step += 1
@@ -718,6 +719,7 @@ def _optimizer(
     model: nn.Module,
     penalty: PenaltyFunction | None,
     full_batch: bool,
+    together: Processes,
 ) -> torch.optim.Optimizer | LevenbergMarquardt:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
@@ -735,7 +737,7 @@ def _optimizer(
             f'optimizer="{optimizer}" needs full batches: pass tensors, batch_size=None'
         )
     if optimizer == "lm":
-        return LevenbergMarquardt(model, smoothness=_smoothness(penalty))
+        return LevenbergMarquardt(model, smoothness=_smoothness(penalty), together=together)
     return torch.optim.LBFGS(
         parameters,
         max_iter=1,

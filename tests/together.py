@@ -1,6 +1,11 @@
-"""What two processes of `torchrun` do in the tests of training together: `together.py FOLDER`."""
+"""What two processes of `torchrun` do in the tests of training together.
+
+`together.py FOLDER` runs every scenario; `together.py FOLDER STEP` trains from where a checkpoint
+stopped, and the second process dies at the given step (never, if it is -1).
+"""
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -150,5 +155,31 @@ def not_finite() -> str:
     return "nothing was raised"
 
 
+class Mortal:
+    """Batches, and the death of the second process before one of them."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.drawn = step, 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        x, y = data()
+        for batch in zip(x.split(20), y.split(20), strict=True):
+            if self.drawn == self.step and os.environ["RANK"] == "1":
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.drawn += 1
+            yield batch
+
+
+def until_death(folder: str, step: int) -> None:
+    """Train with a checkpoint after every second step."""
+    torch.set_num_threads(1)
+    options = {"checkpoint": f"{folder}/checkpoint.pt", "checkpoint_every": 2, "resume": True}
+    found = train({"model": model(), "data": Mortal(step)}, **options)
+    torch.save(found, f"{folder}/rank{os.environ['RANK']}.pt")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if len(sys.argv) == 2:
+        main(sys.argv[1])
+    else:
+        until_death(sys.argv[1], int(sys.argv[2]))

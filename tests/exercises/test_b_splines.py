@@ -24,6 +24,7 @@ ANSWERS = {
     "powers": "power_coef",
     "false-step": "false_step",
     "dependent": "dependent",
+    "shortest": "shortest",
     "referee": "verdicts",
     "scipy": "from_scipy",
 }
@@ -111,6 +112,8 @@ ONE_NEGATIVE = torch.where(torch.arange(8) == 3, -0.2, POSITIVE)
 SIMPLE = torch.arange(9.0)
 CROWDED = torch.tensor([-2.0, -1.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
 FIRST = torch.eye(6)[0]
+DOUBLE = torch.tensor([-2.0, -1.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 4.0, 5.0])
+FOURTH = torch.eye(7)[3]
 
 WRONG: dict[str, dict[str, tuple[Any, str]]] = {
     "predict": {
@@ -201,6 +204,23 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "not ascending": ({"knots": SIMPLE.flip(0), "coef": FIRST}, "ascending"),
         "a domain without length": (
             {"knots": torch.tensor([0.0, 0, 1, 1, 1, 1, 1, 2, 2]), "coef": FIRST}, "forbids"),
+    },
+    "shortest": {
+        "simple knots": ({"knots": torch.arange(10.0), "coef": FOURTH}, "lives on 3 cells"),
+        "one double knot": (
+            {"knots": torch.tensor([-2.0, -1, 0, 1, 1, 2, 3, 4, 5, 6]), "coef": FOURTH},
+            "lives on 2 cells"),
+        "a jump": (
+            {"knots": torch.tensor([-2.0, -1, 0, 1, 1, 1, 2, 3, 4, 5]), "coef": FOURTH},
+            "may jump"),
+        "at the end": (
+            {"knots": torch.tensor([0.0, 0, 0, 1, 2, 3, 4, 5, 6, 7]), "coef": torch.eye(7)[0]},
+            "at an end"),
+        "nothing": ({"knots": DOUBLE, "coef": 0 * FOURTH}, "zero on the whole domain"),
+        "too few cells": (
+            {"knots": torch.tensor([-1.0, -1, 0, 1, 1, 2, 2]), "coef": torch.eye(4)[0]},
+            "one with neighbors needs three"),
+        "coefficients do not fit": ({"knots": DOUBLE, "coef": FIRST}, "7 numbers"),
     },
     "referee": {
         "k times differentiable": ({**VERDICTS, "A": "true"}, "polyline"),

@@ -7,6 +7,7 @@ the reason that belongs to it.
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 import kanlite as kl
@@ -21,6 +22,7 @@ ANSWERS = {
     "pspline": "pspline",
     "far": "far",
     "jump": "knots_with_jump",
+    "truncated": "truncated_coef",
     "referee": "verdicts",
 }
 
@@ -92,6 +94,14 @@ def knots_at(*inner_copies, extra=()):
     return answer
 
 
+def mistaken_truncated(*, order=1, factorial=True, spacing=True, sign=1):
+    def answer(coef, degree, h):
+        jumps = sign * coef.diff(n=degree + order) / (h**degree if spacing else 1)
+        return jumps / (math.factorial(degree) if factorial else 1)
+
+    return answer
+
+
 PREDICTION = {
     "rank": 11,
     "smooth_factor": 16.0,
@@ -134,6 +144,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "points not sorted": (unsorted, "a subset interlaces"),
         "a point serves twice": (used_twice, "no subset interlaces"),
         "always yes": (lambda x, t, k: True, "no subset interlaces"),
+        "always yes, in NumPy's words": (lambda x, t, k: np.bool_(True), "no subset interlaces"),
         "always no": (lambda x, t, k: False, "a subset interlaces"),
         "a list": (lambda x, t, k: [1], "Return True or False"),
     },
@@ -182,6 +193,13 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "too many": (lambda c: torch.linspace(0, 1, 13), "at most 12"),
         "not sorted": (
             lambda c: torch.tensor([0.0] * 4 + [c, c, c / 2] + [1.0] * 4), "ascending order"),
+    },
+    "truncated": {
+        "the derivative, not its jump": (mistaken_truncated(order=0), "should number"),
+        "forgets k!": (mistaken_truncated(factorial=False), "degree 2, 2 cells.* is off"),
+        "forgets h": (mistaken_truncated(spacing=False), "degree 1, 2 cells.* is off"),
+        "jumps downwards": (mistaken_truncated(sign=-1), "degree 1, 2 cells.* is off"),
+        "one too few": (mistaken_truncated(order=2), r"has? shape \(0,\)|have shape \(0,\)"),
     },
     "referee": {
         "more is better": ({**VERDICTS, "A": "true"}, "corner"),

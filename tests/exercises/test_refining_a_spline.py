@@ -7,6 +7,7 @@ the reason that belongs to it.
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 import kanlite as kl
@@ -133,6 +134,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "the padding counts": (padding_too, "You say False"),
         "counts knots": (counts, "You say True"),
         "always": (lambda old, new, degree: True, "You say True"),
+        "always, in NumPy's words": (lambda old, new, degree: np.bool_(True), "You say True"),
         "a list": (lambda old, new, degree: [True], "Return True or False"),
     },
     "false-step": {
