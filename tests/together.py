@@ -171,9 +171,9 @@ class Mortal:
 
 
 def until_death(folder: str, step: int) -> None:
-    """Train with a checkpoint after every second step."""
+    """Train with a checkpoint after each pass through the three batches."""
     torch.set_num_threads(1)
-    options = {"checkpoint": f"{folder}/checkpoint.pt", "checkpoint_every": 2, "resume": True}
+    options = {"checkpoint": f"{folder}/checkpoint.pt", "checkpoint_every": 3, "resume": True}
     found = train({"model": model(), "data": Mortal(step)}, **options)
     torch.save(found, f"{folder}/rank{os.environ['RANK']}.pt")
 
