@@ -34,6 +34,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as nnf
 
 from kanlite import kernels
 from kanlite.layers import KANLayer
@@ -51,26 +52,36 @@ class LayerJacobian:
         features: E, shape (N, F), of the parameters that are trained, in the order coefficients,
             residual weights, bias.
         slopes: S, shape (N, q, out).
+        has_silu: Whether the features after those of the coefficients are SiLU of x.
     """
 
     layer: KANLayer
     x: Tensor
     features: Tensor
     slopes: Tensor
+    has_silu: bool
 
     @property
     def size(self) -> int:
         """Number of parameters, F * out."""
         return self.features.shape[1] * self.slopes.shape[2]
 
-    def sums(self, g: Tensor) -> Tensor:
-        """E^T g for g of shape (N, M): shape (F, M)."""
-        coef = self.layer.coef
-        local = kernels.sums(self.layer.basis, self.x, g) if coef.requires_grad else None
-        if local is None:
-            return self.features.T @ g
-        rest = self.features[:, coef.shape[0] * coef.shape[1] :]
-        return torch.cat([local.flatten(0, 1), rest.T @ g])
+    def sums(self, g: Tensor, out: Tensor) -> None:
+        """Write E^T g into out: g of shape (N, *M), out of shape (F, *M)."""
+        flat, coef = g.flatten(1), self.layer.coef
+        found = None
+        if coef.requires_grad:
+            found = kernels.sums(self.layer.basis, self.x, flat, with_silu=self.has_silu)
+        if found is None:
+            out.copy_((self.features.T @ flat).view_as(out))
+            return
+        parts = [part.flatten(end_dim=-2) for part in found if part is not None]
+        start = 0
+        for part in parts:
+            out[start : start + len(part)] = part.view(-1, *out.shape[1:])
+            start += len(part)
+        if start < len(out):
+            out[start:] = (self.features[:, start:].T @ flat).view_as(out[start:])
 
     def dense(self) -> Tensor:
         """The block itself, shape (N, q, F * out)."""
@@ -125,17 +136,21 @@ def layer_jacobians(
 
 
 def _factors(layer: KANLayer, z: Tensor, slopes: Tensor) -> LayerJacobian:
-    features = layer.features(z).double()  # (N, in, num_basis + 1): the residual last
-    num_basis, parts = layer.basis.num_basis, []
+    x = (z if layer.normalize is None else layer.normalize(z)).double()
+    values, parts = kernels.values(layer.basis, x), []
+    if values is None:
+        values = layer.basis(x)
     if layer.coef.requires_grad:
-        parts.append(features[:, :, :num_basis].flatten(1))
-    if layer.residual_weight is not None and layer.residual_weight.requires_grad:
-        parts.append(features[:, :, num_basis])
+        parts.append(values.flatten(1))
+    residual, weight = layer.branch, layer.residual_weight
+    trained = residual is not None and weight is not None and weight.requires_grad
+    if residual is not None and trained:
+        parts.append(residual(z.double()))
     if layer.bias is not None and layer.bias.requires_grad:
-        parts.append(features.new_ones(len(z), 1))
-    x = z if layer.normalize is None else layer.normalize(z)
-    made = torch.cat(parts, 1) if parts else features.new_empty(len(z), 0)
-    return LayerJacobian(layer, x.double(), made, slopes)
+        parts.append(x.new_ones(len(z), 1))
+    made = torch.cat(parts, 1) if parts else x.new_empty(len(z), 0)
+    silu = trained and residual is nnf.silu and layer.normalize is None
+    return LayerJacobian(layer, x, made, slopes, silu)
 
 
 def normal_equations(residuals: Tensor, blocks: list[LayerJacobian]) -> tuple[Tensor, Tensor]:
@@ -145,15 +160,15 @@ def normal_equations(residuals: Tensor, blocks: list[LayerJacobian]) -> tuple[Te
         residuals: r, shape (N, q).
         blocks: The layers' factors of J, in the order of the parameters.
 
-    Book: *Training a KAN*. Source: sums of the equations above; the structure is that of the
-    layer, not taken from elsewhere.
+    Book: *Training a KAN*.
     """
     ends = list(itertools.accumulate(block.size for block in blocks))
     places = [slice(end - block.size, end) for end, block in zip(ends, blocks, strict=True)]
     a = residuals.new_zeros(ends[-1], ends[-1])
     g = residuals.new_zeros(ends[-1])
     for number, (row, place) in enumerate(zip(blocks, places, strict=True)):
-        g[place] = row.sums(torch.einsum("sqo,sq->so", row.slopes, residuals)).flatten()
+        back = torch.einsum("sqo,sq->so", row.slopes, residuals)  # what a backward pass brings
+        row.sums(back, g[place].view(-1, back.shape[1]))
         _add_diagonal_block(a[place, place], row)
         for other, across in zip(blocks[number + 1 :], places[number + 1 :], strict=True):
             _add_block(a[place, across], row, other)
@@ -164,20 +179,17 @@ def normal_equations(residuals: Tensor, blocks: list[LayerJacobian]) -> tuple[Te
 def _add_diagonal_block(a: Tensor, layer: LayerJacobian) -> None:
     """A layer with itself: every pair of outputs once."""
     f, m = layer.features.shape[1], layer.slopes.shape[2]
-    view = a.view(f, m, f, m)
+    view = a.view(f, m, f, m).transpose(2, 3)  # (f, o, o', f')
     pairs = torch.einsum("sqo,sqp->sop", layer.slopes, layer.slopes)
     for o in range(m):
-        products = layer.features[:, :, None] * pairs[:, o, None, o:]  # (N, F, outputs from o)
-        block = layer.sums(products.flatten(1)).view(f, f, m - o)
-        view[:, o, :, o:] = block
-        view[:, o + 1 :, :, o] = block[:, :, 1:].permute(1, 2, 0)
+        layer.sums(pairs[:, o, o:, None] * layer.features[:, None], view[:, o, o:])
+        view[:, o + 1 :, o] = view[:, o, o + 1 :].transpose(0, 2)
 
 
 def _add_block(a: Tensor, layer: LayerJacobian, other: LayerJacobian) -> None:
     """Two layers: each output of the first with all of the second."""
     (f, m), (h, p) = ((block.features.shape[1], block.slopes.shape[2]) for block in (layer, other))
-    view = a.view(f, m, h, p)
+    view = a.view(f, m, h, p).transpose(2, 3)  # (f, o, o', f')
     pairs = torch.einsum("sqo,sqp->sop", layer.slopes, other.slopes)
     for o in range(m):
-        products = other.features[:, :, None] * pairs[:, o, None, :]  # (N, F', out')
-        view[:, o] = layer.sums(products.flatten(1)).view(f, h, p)
+        layer.sums(pairs[:, o, :, None] * other.features[:, None], view[:, o])

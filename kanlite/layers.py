@@ -187,7 +187,7 @@ class KANLayer(nn.Module):
         x = x.to(low.dtype)  # (samples, *F): midpoints of equal cells of the domain
         variance = float((high - low).double().square().mean() / 12)
         through_basis = float(self.basis(x).double().square().sum(-1).mean())
-        residual = torch.zeros_like(x) if self._residual is None else self._residual(x)
+        residual = torch.zeros_like(x) if self.branch is None else self.branch(x)
         through_residual = float(residual.double().square().mean())
         if not math.isfinite(through_residual):
             raise ValueError("residual must be finite on the domain of the basis, and is not")
@@ -199,19 +199,20 @@ class KANLayer(nn.Module):
         )
 
     @property
-    def _residual(self) -> Function | None:
+    def branch(self) -> Function | None:
+        """The fixed function b of the residual branch as a callable, or None."""
         return RESIDUALS[self.residual] if isinstance(self.residual, str) else self.residual
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs: (..., in_features) -> (..., out_features)."""
         z = self._normalized(x)
-        fused = self.residual_weight if z is x and self._residual is nnf.silu else None
+        fused = self.residual_weight if z is x and self.branch is nnf.silu else None
         y = kernels.combine(self.basis, z, self.coef, fused)
         if y is None:  # the reference: basis values in memory, one matrix product
             fused, values = None, self.basis(z).flatten(-2)  # (..., in * num_basis)
             y = values @ self.coef.to(values.dtype).flatten(0, 1)  # (..., out)
-        if self._residual is not None and self.residual_weight is not None and fused is None:
-            y = y + self._residual(x) @ self.residual_weight
+        if self.branch is not None and self.residual_weight is not None and fused is None:
+            y = y + self.branch(x) @ self.residual_weight
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def features(self, x: Tensor) -> Tensor:
@@ -221,9 +222,9 @@ class KANLayer(nn.Module):
         (..., in_features, num_basis).
         """
         values: Tensor = self.basis(self._normalized(x))
-        if self._residual is None:
+        if self.branch is None:
             return values
-        return torch.cat([values, self._residual(x).unsqueeze(-1)], dim=-1)
+        return torch.cat([values, self.branch(x).unsqueeze(-1)], dim=-1)
 
     def edges(self, x: Tensor) -> Tensor:
         """Edge functions: (..., in_features) -> (..., out_features, in_features).
@@ -232,8 +233,8 @@ class KANLayer(nn.Module):
         """
         values = self.basis(self._normalized(x))
         phi = torch.einsum("...ig,igo->...oi", values, self.coef.to(values.dtype))
-        if self._residual is not None and self.residual_weight is not None:
-            phi = phi + self._residual(x).unsqueeze(-2) * self.residual_weight.T  # (..., out, in)
+        if self.branch is not None and self.residual_weight is not None:
+            phi = phi + self.branch(x).unsqueeze(-2) * self.residual_weight.T  # (..., out, in)
         return phi
 
     def off_domain(self, x: Tensor) -> Tensor:

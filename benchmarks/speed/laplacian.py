@@ -103,16 +103,14 @@ def _inside(contestant: Contestant, run: Callable[[], None]) -> Callable[[], Non
     return inside
 
 
-def peak(size_name: str, name: str) -> int:
+def peak(size_name: str, name: str) -> int | None:
     widths, count, num_intervals = SIZES[size_name]
     contestant = ALL[name]
     with contestant.around():
         model = contestant.make(widths, num_intervals)
         assert model is not None
         step(model, points(1, widths[0]))()
-        before = measure.peak_bytes()
-        step(model, points(count, widths[0]))()
-    return measure.peak_bytes() - before
+        return measure.added_memory(step(model, points(count, widths[0])))
 
 
 def peaks(size_name: str, names: list[str]) -> dict[str, int]:
@@ -120,7 +118,7 @@ def peaks(size_name: str, names: list[str]) -> dict[str, int]:
     for name in names:
         command = [sys.executable, "-m", "benchmarks.speed.laplacian", "--peak", size_name, name]
         out = subprocess.run(command, capture_output=True, text=True, check=False)
-        if out.returncode == 0:
+        if out.returncode == 0 and out.stdout.split()[-1] != "None":
             found[name] = int(out.stdout.split()[-1])
     return found
 

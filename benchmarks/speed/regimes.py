@@ -125,7 +125,7 @@ def measured(regime: Regime, names: list[str], rounds: int, threads: int) -> dic
     return found
 
 
-def peak(regime_name: str, name: str) -> int:
+def peak(regime_name: str, name: str) -> int | None:
     """Bytes that one training step adds to a fresh process, measured in this one."""
     regime, contestant = REGIMES[regime_name], contestants.ALL[name]
     torch.set_num_threads(1)
@@ -133,9 +133,7 @@ def peak(regime_name: str, name: str) -> int:
         small = contestant.make(regime.widths, regime.num_intervals)
         assert small is not None
         forward_backward(small, inputs(regime)[:1])()  # libraries, and whatever compiles
-        before = measure.peak_bytes()
-        forward_backward(small, inputs(regime))()
-    return measure.peak_bytes() - before
+        return measure.added_memory(forward_backward(small, inputs(regime)))
 
 
 def peaks(regime_name: str, names: list[str]) -> dict[str, int]:
@@ -143,7 +141,7 @@ def peaks(regime_name: str, names: list[str]) -> dict[str, int]:
     for name in names:
         command = [sys.executable, "-m", "benchmarks.speed.regimes", "--peak", regime_name, name]
         out = subprocess.run(command, capture_output=True, text=True, check=False)
-        if out.returncode == 0:
+        if out.returncode == 0 and out.stdout.split()[-1] != "None":
             found[name] = int(out.stdout.split()[-1])
     return found
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from kanlite.kernels.autograd import Dense, Forward, Spline, SplineInGraph
 from kanlite.kernels.choice import Path, available, choose, chosen, only_plain, use
 
-__all__ = ["Path", "available", "combine", "path", "sums", "use"]
+__all__ = ["Path", "available", "combine", "path", "sums", "use", "values"]
 
 
 def combine(
@@ -102,8 +102,10 @@ def path(layer: nn.Module, x: Tensor) -> str:
     return f"{name} ({why})"
 
 
-def sums(basis: Any, x: Tensor, g: Tensor) -> Tensor | None:
-    r"""What a layer's coefficients receive, :math:`V_{imo} = \sum_b B_m(x_{bi})\, g_{bo}`.
+def sums(
+    basis: Any, x: Tensor, g: Tensor, *, with_silu: bool = False
+) -> tuple[Tensor, Tensor | None] | None:
+    r"""What a layer's parameters receive from g, the operation :math:`W_0` by itself.
 
     Only with local support, at a cost that does not depend on the number of intervals; without a
     record for autograd.
@@ -112,27 +114,68 @@ def sums(basis: Any, x: Tensor, g: Tensor) -> Tensor | None:
         basis: A :class:`kanlite.Basis`.
         x: Inputs, shape (batch, in).
         g: Any numbers, shape (batch, out), in the dtype of x.
+        with_silu: Whether to make Q, the sums with SiLU, too.
 
     Returns:
-        V, shape (in, num_basis, out), or None where no path with local support runs.
+        V, shape (in, num_basis, out), and Q, shape (in, out), or None; None alone where no path
+        with local support runs.
 
     Example:
         >>> import kanlite as kl
         >>> basis = kl.BSpline(num_intervals=2, degree=1, low=0.0, high=1.0)
-        >>> V = sums(basis, torch.tensor([[0.25]]), torch.tensor([[6.0]]))
-        >>> V is None or V.tolist() == [[[3.0], [3.0], [0.0]]]
+        >>> found = sums(basis, torch.tensor([[0.25]]), torch.tensor([[6.0]]))
+        >>> found is None or found[0].tolist() == [[[3.0], [3.0], [0.0]]]
         True
     """
+    module = _with_local_support(basis, x, g)
+    if module is None:
+        return None
+    knots, degree, extrapolate = basis.as_spline
+    knots, g = knots.detach().to(x.dtype), g.contiguous()
+    made: tuple[Tensor, Tensor | None] = module.weight_gradient(
+        x.contiguous(), g, knots, degree, extrapolate, with_residual=with_silu
+    )
+    return made
+
+
+def values(basis: Any, x: Tensor) -> Tensor | None:
+    """Values of all basis functions, written where they are not zero; no record for autograd.
+
+    Args:
+        basis: A :class:`kanlite.Basis`.
+        x: Inputs, shape (batch, in).
+
+    Returns:
+        Shape (batch, in, num_basis), or None where no path with local support runs.
+
+    Example:
+        >>> import kanlite as kl
+        >>> basis = kl.BSpline(num_intervals=2, degree=1, low=0.0, high=1.0)
+        >>> found = values(basis, torch.tensor([[0.25]]))
+        >>> found is None or found.tolist() == [[[0.5, 0.5, 0.0]]]
+        True
+    """
+    unit = torch.eye(basis.num_basis, dtype=x.dtype, device=x.device).unsqueeze(0)
+    module = _with_local_support(basis, x, unit)
+    if module is None:
+        return None
+    knots, degree, extrapolate = basis.as_spline
+    knots = knots.detach().to(x.dtype)
+    made = x.new_empty(*x.shape, basis.num_basis)
+    for i, column in enumerate(x.t().contiguous()):
+        own = knots if knots.dim() == 1 else knots[i]
+        made[:, i] = module.forward(column.unsqueeze(1), unit, None, own, degree, extrapolate)
+    return made
+
+
+def _with_local_support(basis: Any, x: Tensor, products: Tensor) -> Any:
+    """The module of the path that computes a basis at x, if it has local support, or None."""
     spline = basis.as_spline
     if spline is None or _only_reference(basis, spline, x) is not None:
         return None
-    knots, degree, extrapolate = spline
-    module, name, _ = choose(chosen(), x, g, degree, extrapolate, 0)
-    if name == "torch":
-        return None
-    g, knots = g.contiguous(), knots.detach().to(x.dtype)
-    coef: Tensor = module.weight_gradient(x.contiguous(), g, knots, degree, extrapolate)[0]
-    return coef
+    _, degree, extrapolate = spline
+    module, name, _ = choose(chosen(), x, products, degree, extrapolate, 0)
+    return None if name == "torch" else module
 
 
 def _only_reference(basis: Any, spline: Any, x: Tensor) -> str | None:

@@ -22,7 +22,9 @@ ANSWERS = {
     "one-product": "one_product",
     "blocked": "blocked",
     "local": "local_layer",
+    "rows": "expected_rows",
     "roofline": "work_and_roofline",
+    "queue": "launched_and_replayed",
     "mend": "mended",
     "closed": "both_backs",
     "no-mask": "without_mask",
@@ -55,26 +57,12 @@ arguments, cardinal, cardinal_slope = (
 # Wrong answers that are functions ------------------------------------------------------------
 
 
-def mistaken_kept(*, twice=False, views=False, objects=False, inputs=False):
-    """The counter with one mistake switched on."""
+def mistaken_kept(*, a=2, doubles=0, factors=-3, stack=1, c=1, size=8, out=0):
+    """The bytes that three programs keep, with one mistake switched on."""
 
-    def answer(f, *given):
-        own = set() if inputs else {t.untyped_storage().data_ptr() for t in given}
-        pieces = []
-
-        def pack(t):
-            storage = t.untyped_storage()
-            seen = any(t is x for x in given) if objects else storage.data_ptr() in own
-            if not seen:
-                pieces.append((storage.data_ptr(), t.nbytes if views else storage.nbytes(), t))
-            return t
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            result = f(*given)
-        del result
-        if twice:
-            return sum(size for _, size, _ in pieces)
-        return sum({address: size for address, size, _ in pieces}.values())
+    def answer(program, b, n_in, n):
+        arrays = {"A": a * n, "B": (n - 2 - doubles) + (n + factors) + stack * n, "C": c * n}
+        return size * b * n_in * (arrays[program] + out)
 
     return answer
 
@@ -142,6 +130,21 @@ def mistaken_local(*, clamp=True, late=False, size=3, reverse=False, shift=0, de
     return answer
 
 
+def mistaken_rows(*, ends=True, independent=True, bound=False, one=False):
+    def answer(b, G, k):
+        n = G + k
+        if bound:
+            return min(n, (k + 1) * b)
+        cells = [min(g, G - 1) - max(g - k, 0) + 1 if ends else min(k + 1, G) for g in range(n)]
+        if one:
+            return sum(z / G for z in cells)
+        if not independent:
+            return sum(min(1, b * z / G) for z in cells)
+        return sum(1 - (1 - z / G) ** b for z in cells)
+
+    return answer
+
+
 def mistaken_roofline(*, pairs=2, size=4, local=1, table=True, rate=min, time=True, tuples=True):
     def work(form, b, n_in, n_out, G, k):
         n, terms = G + k, G + k if form == "dense" else k + local
@@ -154,6 +157,23 @@ def mistaken_roofline(*, pairs=2, size=4, local=1, table=True, rate=min, time=Tr
         return operations / moved, best, operations / (best if time else peak)
 
     return (work, roofline) if tuples else work
+
+
+def mistaken_queue(*, serial=False, bounds=False, early=False, graph="one", tuples=True):
+    def launched(durations, launch):
+        if serial:
+            return sum(durations) + launch * len(durations)
+        if bounds:
+            return max(sum(durations), launch * len(durations))
+        done = 0.0
+        for number, seconds in enumerate(durations, start=0 if early else 1):
+            done = max(done, number * launch) + seconds
+        return done
+
+    def replayed(durations, launch):
+        return sum(durations) + {"one": 1, "none": 0, "all": len(durations)}[graph] * launch
+
+    return (launched, replayed) if tuples else launched
 
 
 def mistaken_gradients(
@@ -182,22 +202,22 @@ def mistaken_gradients(
 
 
 def mistaken_backs(*, raised=True, weighted=True, swapped=False, plain=False):
-    def back_of_x(F, X, V, d, x, coef, grad, v):
-        by_x = X(d + raised, x, coef, grad)
-        by_grad = F(d, x, coef, torch.ones_like(v) if plain else v)
-        by_coef = V(d, x, grad, v)
+    def back_of_x(F, X, W, d, x, coef, delta, v):
+        by_x = X(d + raised, x, coef, delta)
+        by_delta = F(d, x, coef, torch.ones_like(v) if plain else v)
+        by_coef = W(d, x, delta, v)
         by_x = v * by_x if weighted else by_x
-        return (by_x, by_grad, by_coef) if swapped else (by_x, by_coef, by_grad)
+        return (by_x, by_delta, by_coef) if swapped else (by_x, by_coef, by_delta)
 
-    def back_of_v(F, X, V, d, x, grad, h, table):
-        by_x = h * X(d + 1, x, table, grad)
-        return by_x, F(d, x, table, h), X(d, x, table, grad)
+    def back_of_w(F, X, W, d, x, delta, h, table):
+        by_x = h * X(d + 1, x, table, delta)
+        return by_x, F(d, x, table, h), X(d, x, table, delta)
 
-    return back_of_x, back_of_v
+    return back_of_x, back_of_w
 
 
-def back_of_v_without_h(F, X, V, d, x, grad, h, table):
-    return X(d + 1, x, table, grad), F(d, x, table, h), X(d, x, table, grad)
+def back_of_w_without_h(F, X, W, d, x, delta, h, table):
+    return X(d + 1, x, table, delta), F(d, x, table, h), X(d, x, table, delta)
 
 
 def mistaken_mask(*, mask=False, down=False, wrap=False, act=True):
@@ -275,12 +295,13 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "an entry is missing": ({"basis_bytes": 204800}, "'broadcast_bytes' is missing"),
     },
     "kept": {
-        "every tensor, again and again": (mistaken_kept(twice=True), "kept three times"),
-        "a view's own size": (mistaken_kept(views=True), "keeps its whole storage"),
-        "objects, not memory": (mistaken_kept(objects=True), "which is an input"),
-        "inputs too": (mistaken_kept(inputs=True), r"sin\(x\) keeps 0"),
-        "the result's size": (lambda f, *x: f(*x).nbytes, r"x \+ 1 keeps 0"),
-        "nothing": (lambda f, *x: 0, r"exp\(x\) keeps"),
+        "exp's result twice": (mistaken_kept(a=3), "A with .*that is not one of these"),
+        "the product's factor only": (mistaken_kept(a=1), "A with .*argument of the square"),
+        "x counted too": (mistaken_kept(factors=-2), "B with .*not x itself"),
+        "2 * x once": (mistaken_kept(doubles=1), "B with .*the arrays 2"),
+        "no stacked array": (mistaken_kept(stack=0), "B with .*the matrix product keeps"),
+        "C as A": (mistaken_kept(c=2), "C with .*is differentiated"),
+        "float32": (mistaken_kept(size=4), "A with .*argument of the square"),
     },
     "one-product": {
         "two products": (mistaken_product(products=2), "took 2 matrix products.*Join"),
@@ -297,29 +318,44 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
     "blocked": {
         "the last block is left out": (mistaken_blocks(last=False), "24 inputs were asked for"),
         "overwrites": (mistaken_blocks(add=False), "Each block adds"),
-        "all at once": (mistaken_blocks(whole=True), "values of 24 inputs at once"),
+        "all at once": (mistaken_blocks(whole=True), "24 inputs at once.*Cut the second axis"),
         "always the first rows": (mistaken_blocks(rows=False), "its own rows of coef"),
-        "cuts the samples": (mistaken_blocks(samples=True), "Cut the second axis"),
+        "cuts the samples": (mistaken_blocks(samples=True), "stopped with RuntimeError"),
         "asks twice": (mistaken_blocks(twice=True), "ask once for each"),
     },
     "local": {
-        "the right end": (mistaken_local(late=True), "at the right end .*clamp the cell"),
+        "the right end": (mistaken_local(late=True), "at the right end .*clamp m"),
         "no clamp at all": (mistaken_local(clamp=False), "at the right end|stopped with"),
         "G + 3 cells": (mistaken_local(size=0), "at random points .*G = n - 3|stopped with"),
         "weights reversed": (mistaken_local(reverse=True), "r-th of the four"),
         "one row too far": (mistaken_local(shift=1), "at random points"),
         "all basis functions": (mistaken_local(dense=True), "with G = 500 you make a tensor"),
     },
+    "rows": {
+        "the upper bound": (mistaken_rows(bound=True), "the largest number that can be"),
+        "every row like an inner one": (mistaken_rows(ends=False), "near the ends"),
+        "probabilities added": (mistaken_rows(independent=False), "Row g is missed if all"),
+        "one sample": (mistaken_rows(one=True), "rows on average"),
+        "nothing": (lambda b, G, k: 0, "rows on average, not 0.0000"),
+    },
     "roofline": {
         "a multiply-add as one": (mistaken_roofline(pairs=1), "two operations"),
         "float64": (mistaken_roofline(size=8), "4 bytes a number"),
         "k functions": (mistaken_roofline(local=0), r"local support k \+ 1"),
         "coef in part": (mistaken_roofline(table=False), "all of coef"),
-        "the larger bound": (mistaken_roofline(rate=max), "left of the ridge.*: rate should"),
-        "always at peak": (mistaken_roofline(time=False), "left of the ridge.*: seconds should"),
+        "the larger bound": (mistaken_roofline(rate=max), "left of the corner.*: rate should"),
+        "always at peak": (mistaken_roofline(time=False), "left of the corner.*: seconds should"),
         "only the memory": (
-            mistaken_roofline(rate=lambda peak, memory: memory), "right of the ridge.*: rate"),
+            mistaken_roofline(rate=lambda peak, memory: memory), "right of the corner.*: rate"),
         "one function": (mistaken_roofline(tuples=False), "Return 2 things"),
+    },
+    "queue": {
+        "waits for every kernel": (mistaken_queue(serial=True), "does not wait for a kernel"),
+        "the larger of two sums": (mistaken_queue(bounds=True), "launched should be"),
+        "the first is free": (mistaken_queue(early=True), "whichever is later"),
+        "a graph is free": (mistaken_queue(graph="none"), "replayed should be .*One launch"),
+        "a graph launches all": (mistaken_queue(graph="all"), "replayed .*at the same time"),
+        "one function": (mistaken_queue(tuples=False), "Return 2 things"),
     },
     "mend": {
         "as broken as before": (BROKEN["broken"], "spacing 0.37.*By which factor"),
@@ -335,16 +371,16 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "order not raised": (mistaken_backs(raised=False), "gradient of x from X of order 0"),
         "weight forgotten": (mistaken_backs(weighted=False), "gradient of x from X"),
         "order of the three": (mistaken_backs(swapped=True), "coef from X .*should have shape"),
-        "ones for v": (mistaken_backs(plain=True), "gradient of grad from X"),
+        "ones for v": (mistaken_backs(plain=True), "gradient of delta from X"),
         "h forgotten": (
-            (mistaken_backs()[0], back_of_v_without_h), "gradient of x from V of order 0"),
+            (mistaken_backs()[0], back_of_w_without_h), "gradient of x from W of order 0"),
         "one function": (mistaken_backs()[0], "Return 2 things"),
     },
     "no-mask": {
         "as if masked": (mistaken_mask(mask=True), "Which addresses does the last block"),
         "whole blocks only": (mistaken_mask(down=True), "to the end of the last block"),
-        "rows as long as blocks": (mistaken_mask(wrap=True), r"Row b begins at b \* N"),
-        "no SiLU": (mistaken_mask(act=False), "5 rows, 6 inputs"),
+        "rows as long as blocks": (mistaken_mask(wrap=True), r"Sample s begins at s \* N"),
+        "no SiLU": (mistaken_mask(act=False), "5 samples, 6 inputs"),
         "all rows in one": (lambda memory, B, N, BI: memory.sum(), "should have shape"),
     },
     "slips": {
@@ -385,7 +421,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "the sum over N": (lambda y, t, N, p: (y - t).square().sum() / N, "4 and 4 samples"),
         "the bare sum": (lambda y, t, N, p: (y - t).square().sum(), "divides by p"),
         "the mean, scaled": (
-            lambda y, t, N, p: (y - t).square().mean() * len(y) * p / N, "3 and 0 samples"),
+            lambda y, t, N, p: (y - t).square().mean() * len(y) * p / N, "0 of 3 samples is nan"),
         "one loss a sample": (lambda y, t, N, p: (y - t).square() * p / N, "Return a scalar"),
     },
     "script": {
@@ -410,7 +446,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "referee": {
         "dense is as good": ({**VERDICTS, "A": "false"}, "A: .*local support with 4"),
-        "peak helps": ({**VERDICTS, "B": "true"}, "B: .*left of the ridge"),
+        "peak helps": ({**VERDICTS, "B": "true"}, "B: .*for what does it wait"),
         "operations are time": ({**VERDICTS, "C": "true"}, "C: .*read it back"),
         "on the domain": ({**VERDICTS, "D": "true"}, "D: .*its author's test"),
         "graphs are kernels": ({**VERDICTS, "E": "true"}, "E: .*replay"),
@@ -430,10 +466,11 @@ class TestExercises(ChapterTests):
     @pytest.fixture(scope="class")
     @classmethod
     def solutions(cls) -> dict[str, Any]:
-        """Two checks take a pair of functions."""
+        """Three checks take a pair of functions."""
         made = run_solutions(cls.source, cls.space)
         pairs = {
             "work_and_roofline": (made["work"], made["roofline"]),
-            "both_backs": (made["back_of_X"], made["back_of_V"]),
+            "launched_and_replayed": (made["launched"], made["replayed"]),
+            "both_backs": (made["back_of_X"], made["back_of_W"]),
         }
         return made | pairs
