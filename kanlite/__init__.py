@@ -21,6 +21,7 @@ from kanlite.bspline import (
     to_scipy,
     uniform_knots,
 )
+from kanlite.candidates import CANDIDATES, AffineFit, Candidate, fit_affine, suggest
 from kanlite.discovery import Discovery, find_formula
 from kanlite.edges import edge_inputs, edge_layers, edge_scales, edge_values
 from kanlite.export import EdgeSplines, edge_splines, to_onnx
@@ -34,15 +35,7 @@ from kanlite.pruning import Pruned, edge_scores, input_report, node_scores, prun
 from kanlite.quantiles import quantile_knots
 from kanlite.refinement import change_basis, refine
 from kanlite.superposition import InnerSums, Superposition, inner_function, inner_grid, superpose
-from kanlite.symbolic import (
-    CANDIDATES,
-    AffineFit,
-    Candidate,
-    Formula,
-    fit_affine,
-    suggest,
-    to_formula,
-)
+from kanlite.symbolic import Formula, to_formula
 from kanlite.training import History, fit, fit_coarse_to_fine
 from kanlite.variants import Multiply
 

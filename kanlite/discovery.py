@@ -21,8 +21,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kanlite.structure import Rows, Sketch
-from kanlite.symbolic import Candidate, Formula, has_structure, to_formula
+from kanlite.candidates import Candidate
+from kanlite.samples import Rows, check_finite, has_structure
+from kanlite.structure import Sketch
+from kanlite.symbolic import Formula, to_formula
 
 __all__ = ["Discovery", "find_formula"]
 
@@ -96,7 +98,7 @@ def find_formula(
     generator = generator or torch.Generator().manual_seed(0)
     shapes = _shapes(widths, x.shape[1], y.shape[1])
     mean, spread = y.mean(0), y.std(0, correction=0)
-    rows = _rows(x, (y - mean) / spread, generator)
+    rows = Rows.split(x, (y - mean) / spread, generator, most=5000)  # more would do no good
     tried: list[tuple[tuple[int | tuple[int, int], ...], float]] = []
     sketches: list[tuple[float, Sketch]] = []
     best: tuple[Formula, nn.Sequential] | None = None
@@ -137,13 +139,6 @@ def _twice(shapes: list[Shape]) -> Iterator[Shape]:
     yield from (shape for shape in shapes if len(shape) > 2)
 
 
-def _rows(x: Tensor, v: Tensor, generator: torch.Generator, most: int = 5000) -> Rows:
-    """A random fifth to validate on, the others to train on; not more than do any good."""
-    order = torch.randperm(len(x), generator=generator)[:most]
-    held, rows = order[: len(order) // 5], order[len(order) // 5 :]
-    return Rows(x[rows], v[rows], x[held], v[held])
-
-
 def _checked(
     x: Tensor, y: Tensor, restarts: int, num_intervals: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
@@ -154,8 +149,7 @@ def _checked(
             "x and y must be of shapes (samples, in_features) and (samples, out_features) with at "
             f"least 40 samples, got {tuple(x.shape)} and {tuple(y.shape)}"
         )
-    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise ValueError("x and y must be finite, got a NaN or an infinity")
+    check_finite(x, y)
     if not (x.std(0) > 0).all() or not (y.std(0) > 0).all():
         raise ValueError("x and y must vary: leave constant columns out")
     if restarts < 1:

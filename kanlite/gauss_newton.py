@@ -12,18 +12,20 @@ Of two layers, the block of :math:`J^\top J` is therefore
 
 and a row of E has no more than k + 1 numbers per input that are not zero: the sum over s, with
 everything to the right of :math:`E_{sf}` as its "outputs", is the weight gradient of a layer, for
-which :mod:`kanlite.kernels` has local support. A step over N samples then takes about
+which :mod:`kanlite.kernels` has local support. With n inputs, m outputs and P parameters in a
+layer, the sums over N samples take about
 
-.. math:: \tfrac{1}{2}\, N\, (k + 2)\, P \sum_\ell n_\ell m_\ell
+.. math:: N (k + 2) \sum_\ell n_\ell m_\ell
+          \Big(\tfrac{1}{2} P_\ell + \sum_{\ell' > \ell} P_{\ell'}\Big)
 
-multiply-adds, n and m being a layer's widths, whatever the number of intervals makes of each of
-P's factors; with J in memory and no use of symmetry it is :math:`N q P^2`.
+multiply-adds, which grow like the number of intervals; with J in memory they are
+:math:`N q \big(\sum_\ell P_\ell\big)^2`, which grow like its square.
 
 Glossary
     N, q      samples in a chunk, residuals per sample
     E         features of a layer, shape (N, F)
     S         derivatives of the residuals by its outputs, shape (N, q, m)
-    P         number of parameters
+    P         number of parameters, of a layer or of all
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ __all__ = ["LayerJacobian", "layer_jacobians", "normal_equations"]
 
 @dataclass
 class LayerJacobian:
-    """A layer's block of J as its two factors, in float64.
+    """A layer's part of J as its two factors, in float64.
 
     Attributes:
         layer: The layer.
@@ -84,7 +86,7 @@ class LayerJacobian:
             out[start:] = (self.features[:, start:].T @ flat).view_as(out[start:])
 
     def dense(self) -> Tensor:
-        """The block itself, shape (N, q, F * out)."""
+        """The part itself, shape (N, q, F * out)."""
         return torch.einsum("sf,sqo->sqfo", self.features, self.slopes).flatten(2)
 
 
@@ -159,6 +161,17 @@ def normal_equations(residuals: Tensor, blocks: list[LayerJacobian]) -> tuple[Te
     Args:
         residuals: r, shape (N, q).
         blocks: The layers' factors of J, in the order of the parameters.
+
+    Returns:
+        The two sums over all samples and residuals, in float64.
+
+    Example:
+        >>> import kanlite as kl
+        >>> model, x = kl.KAN([1, 1], kl.BSpline()), torch.linspace(-1, 1, 20).reshape(20, 1)
+        >>> found = layer_jacobians(model, list(model), x, torch.ones(20), lambda y: y - x)
+        >>> a, g = normal_equations(*found)
+        >>> a.shape, g.shape
+        (torch.Size([9, 9]), torch.Size([9]))
 
     Book: *Training a KAN*.
     """

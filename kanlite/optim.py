@@ -64,7 +64,7 @@ class LevenbergMarquardt:
         smoothness: :math:`\lambda`, at least 0.
         damping: First :math:`\mu`, relative to the diagonal of J^T J, above 0.
         chunk_size: Samples whose derivatives are held at a time, at least 1.
-        together: The processes that step together (:mod:`kanlite.parallel`), each with samples of
+        together: The processes that step together (``kanlite.parallel``), each with samples of
             its own: sums over the samples are added up. None for this one alone.
 
     Attributes:

@@ -34,10 +34,12 @@ class _ClosedForm(Basis):
     """What all of them share: values are derivatives of order 0, buffers have rows per feature.
 
     A subclass names in `_per_feature` the buffers that differ between features, and of each the
-    dimension that counts the features (if the domain has any).
+    dimension that counts the features (if the domain has any); and in `_options` what its
+    constructor is told besides the ends of the domain.
     """
 
     _per_feature: ClassVar[tuple[tuple[str, int], ...]]
+    _options: ClassVar[tuple[str, ...]] = ()
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -60,6 +62,17 @@ class _ClosedForm(Basis):
                 rows = getattr(self, name).movedim(dim, 0)[index]
                 setattr(chosen, name, rows.movedim(0, dim).contiguous())
         return chosen
+
+    def config(self) -> dict[str, Any]:
+        """Its options and the shape of the domain."""
+        options = {name: getattr(self, name) for name in self._options}
+        return options | {"feature_shape": list(self.feature_shape)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Functions of the shape that :meth:`config` tells, on a placeholder domain."""
+        ones = torch.ones(config["feature_shape"])
+        return cls(low=-ones, high=ones, **{name: config[name] for name in cls._options})
 
     def _checked(self, x: Tensor, order: int) -> Tensor:
         """x, if it fits; an infinity becomes NaN, so that no basis turns it into a number."""
@@ -317,6 +330,8 @@ class Chebyshev(_OnInterval):
     arXiv:2405.07200.
     """
 
+    _options = ("degree", "squash")
+
     def __init__(
         self,
         degree: int,
@@ -345,20 +360,6 @@ class Chebyshev(_OnInterval):
             terms.append([2 * a - b for a, b in zip(raised, terms[-2], strict=True)])
         values = torch.stack([term[order] for term in terms[: self.num_basis]], dim=-1)
         return values * math.factorial(order)
-
-    def config(self) -> dict[str, Any]:
-        """Degree, squash and the shape of the domain."""
-        return {
-            "degree": self.degree,
-            "squash": self.squash,
-            "feature_shape": list(self.feature_shape),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Chebyshev:
-        """Polynomials of the shape that :meth:`config` tells, on a placeholder domain."""
-        ones = torch.ones(config["feature_shape"])
-        return cls(config["degree"], -ones, ones, squash=config["squash"])
 
     def extra_repr(self) -> str:
         """Degree, domain and squash, for ``print(model)``."""
@@ -399,6 +400,7 @@ class Fourier(_ClosedForm):
     """
 
     _per_feature = (("center", 0), ("speed", 0))
+    _options = ("num_frequencies",)
     center: Tensor
     speed: Tensor
 
@@ -433,19 +435,6 @@ class Fourier(_ClosedForm):
         turned = ((c, s), (-s, c), (-c, -s), (s, -c))[order % 4]
         values = torch.cat(turned, dim=-1)
         return values if order == 0 else values * (k.repeat(2) * self.speed[..., None]) ** order
-
-    def config(self) -> dict[str, Any]:
-        """Number of frequencies and the shape of the domain."""
-        return {
-            "num_frequencies": self.num_frequencies,
-            "feature_shape": list(self.feature_shape),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Fourier:
-        """Functions of the shape that :meth:`config` tells, on a placeholder domain."""
-        ones = torch.ones(config["feature_shape"])
-        return cls(config["num_frequencies"], -ones, ones)
 
     def extra_repr(self) -> str:
         """Number of frequencies and domain, for ``print(model)``."""
@@ -495,6 +484,7 @@ class Rational(_OnInterval):
     """
 
     _per_feature = (("ends", 1), ("group", 0))
+    _options = ("numerator_degree", "denominator_degree")
     group: Tensor
 
     def __init__(
@@ -538,6 +528,11 @@ class Rational(_OnInterval):
         features = torch.arange(math.prod(shape)).reshape(shape)
         self.register_buffer("group", features * num_groups // math.prod(shape))
 
+    @property
+    def numerator_degree(self) -> int:
+        """P."""
+        return self.num_basis - 1
+
     def derivative(self, x: Tensor, order: int = 1) -> Tensor:
         """Derivative of the given order, at least 0: (..., *F) -> (..., *F, num_basis)."""
         z = _linear_series(*self._coordinate(x, order), order)
@@ -559,22 +554,12 @@ class Rational(_OnInterval):
 
     def config(self) -> dict[str, Any]:
         """Degrees, number of features and number of groups."""
-        return {
-            "numerator_degree": self.num_basis - 1,
-            "denominator_degree": self.denominator_degree,
-            "feature_shape": list(self.feature_shape),
-            "num_groups": len(self.denominator),
-        }
+        return super().config() | {"num_groups": len(self.denominator)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Rational:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Functions of the shape that :meth:`config` tells, groups and all still to be loaded."""
-        made = cls(
-            config["numerator_degree"],
-            config["denominator_degree"],
-            -torch.ones(config["feature_shape"]),
-            torch.ones(config["feature_shape"]),
-        )
+        made = super().from_config(config)
         made.group = torch.zeros(config["feature_shape"], dtype=torch.long)
         shape = (config["num_groups"], config["denominator_degree"])
         made.denominator = nn.Parameter(torch.zeros(shape))
@@ -583,7 +568,7 @@ class Rational(_OnInterval):
     def extra_repr(self) -> str:
         """Degrees, domain and groups, for ``print(model)``."""
         return (
-            f"numerator_degree={self.num_basis - 1}, "
+            f"numerator_degree={self.numerator_degree}, "
             f"denominator_degree={self.denominator_degree}, {self._ends_text()}, "
             f"num_groups={len(self.denominator)}"
         )

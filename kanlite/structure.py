@@ -24,29 +24,20 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from kanlite.bases import BSpline
 from kanlite.layers import KAN, KANLayer
+from kanlite.samples import Rows, root_mean_square
 from kanlite.variants import Multiply
 
-__all__ = ["Rows", "Sketch"]
+__all__ = ["Sketch"]
 
 NOTHING, LINE, SPLINE = 0, 1, 2
 SIZE = 1e-3  # what a mean square of 1 counts beside a curvature of 1
 Features = tuple[Tensor, Tensor]
-
-
-class Rows(NamedTuple):
-    """Rows to train on and rows to validate on, targets scaled."""
-
-    x: Tensor
-    y: Tensor
-    held_x: Tensor
-    held_y: Tensor
 
 
 @dataclass
@@ -256,8 +247,7 @@ class Sketch:
 
     def error(self, first: Features, y: Tensor) -> float:
         """Root mean square error; inf where it is not finite."""
-        value = float((self(first) - y).square().mean().sqrt())
-        return value if math.isfinite(value) else math.inf
+        return root_mean_square(self(first) - y)
 
     def adapted(self, x: Tensor, margin: float = 0.1) -> Sketch:
         """The same function on hidden domains that fit what passes through them."""

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from kanlite.bases import Basis, BSpline
 from kanlite.bspline import bspline_basis
+from kanlite.edges import edge_layers
 from kanlite.layers import KAN, KANLayer
 from kanlite.other_bases import Chebyshev, Fourier, GaussianRBF, ReflectionalSwitch
 
@@ -66,7 +67,6 @@ _PYKAN_OTHER = re.compile(
 # Constructors ----------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def paper_kan(
     widths: Sequence[int],
     num_intervals: int = 3,
@@ -107,17 +107,10 @@ def paper_kan(
 
     Source: Liu et al., KAN (2024), arXiv:2404.19756; github.com/KindXiaoming/pykan.
     """
-    _check_noise(noise)
     basis = BSpline(num_intervals, degree, low, high, extrapolate="natural")
-    model = KAN(widths, basis, generator=generator)
-    for layer in _layers(model):
-        scale = 1 / math.sqrt(layer.in_features)
-        _fill_uniform(layer.residual_weight, scale, generator)
-        layer.coef.copy_(scale * _noise_coef(layer, basis, noise, generator))
-    return model
+    return _spline_kan(widths, basis, noise, generator, random_scale=False)
 
 
-@torch.no_grad()
 def efficient_kan(
     widths: Sequence[int],
     num_intervals: int = 5,
@@ -158,16 +151,8 @@ def efficient_kan(
 
     Source: github.com/Blealtan/efficient-kan.
     """
-    _check_noise(noise)
     basis = BSpline(num_intervals, degree, low, high, extrapolate="natural")
-    model = KAN(widths, basis, generator=generator)
-    for layer in _layers(model):
-        bound = 1 / math.sqrt(layer.in_features)
-        _fill_uniform(layer.residual_weight, bound, generator)
-        scale = torch.empty_like(layer.coef[:, :1])  # (n, 1, m)
-        _fill_uniform(scale, bound, generator)
-        layer.coef.copy_(scale * _noise_coef(layer, basis, noise, generator))
-    return model
+    return _spline_kan(widths, basis, noise, generator, random_scale=True)
 
 
 @torch.no_grad()
@@ -214,7 +199,7 @@ def fast_kan(
     _check_normalized(widths)
     basis = GaussianRBF(num_basis, low, high)
     model = KAN(widths, basis, bias=True, normalize=nn.LayerNorm, generator=generator)
-    for layer in _layers(model):
+    for layer in edge_layers(model):
         bound = 1 / math.sqrt(layer.in_features)
         layer.coef.normal_(0.0, 0.1, generator=generator)
         _fill_uniform(layer.residual_weight, bound, generator)
@@ -265,7 +250,7 @@ def faster_kan(
     _check_normalized(widths)
     basis = ReflectionalSwitch(num_basis, low, high)
     model = KAN(widths, basis, residual=None, normalize=nn.LayerNorm, generator=generator)
-    for layer in _layers(model):
+    for layer in edge_layers(model):
         fans = layer.in_features * num_basis + layer.out_features
         _fill_uniform(layer.coef, math.sqrt(6 / fans), generator)
     return model
@@ -300,7 +285,7 @@ def cheby_kan(
     arXiv:2405.07200; github.com/SynodicMonth/ChebyKAN.
     """
     model = KAN(widths, Chebyshev(degree), residual=None, generator=generator)
-    for layer in _layers(model):
+    for layer in edge_layers(model):
         std = 1 / (layer.in_features * (degree + 1))
         layer.coef.normal_(0.0, std, generator=generator)
     return model
@@ -341,7 +326,7 @@ def fourier_kan(
     """
     basis = Fourier(num_frequencies)
     model = KAN(widths, basis, residual=None, bias=bias, generator=generator)
-    for layer in _layers(model):
+    for layer in edge_layers(model):
         std = 1 / math.sqrt(layer.in_features * num_frequencies)
         layer.coef.normal_(0.0, std, generator=generator)
     return model
@@ -695,8 +680,27 @@ def _refuse_symbolic(state: State, layer: int) -> None:
 # Draws -----------------------------------------------------------------------------------------
 
 
-def _layers(model: KAN) -> list[KANLayer]:
-    return [layer for layer in model if isinstance(layer, KANLayer)]
+@torch.no_grad()
+def _spline_kan(
+    widths: Sequence[int],
+    basis: BSpline,
+    noise: float,
+    generator: torch.Generator | None,
+    *,
+    random_scale: bool,
+) -> KAN:
+    """A network of splines through noise, times 1 / sqrt(n), or times a number up to that."""
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise must be at least 0 and finite, got {noise}")
+    model = KAN(widths, basis, generator=generator)
+    for layer in edge_layers(model):
+        bound = 1 / math.sqrt(layer.in_features)
+        _fill_uniform(layer.residual_weight, bound, generator)
+        scale = torch.full_like(layer.coef[:, :1], bound)  # (n, 1, m)
+        if random_scale:
+            _fill_uniform(scale, bound, generator)
+        layer.coef.copy_(scale * _noise_coef(layer, basis, noise, generator))
+    return model
 
 
 def _fill_uniform(values: Tensor | None, bound: float, generator: torch.Generator | None) -> None:
@@ -715,11 +719,6 @@ def _noise_coef(
     _fill_uniform(values, noise / (2 * basis.num_intervals), generator)
     coef: Tensor = torch.linalg.pinv(bspline_basis(breaks, knots, k)) @ values
     return coef.reshape(basis.num_basis, n, m).transpose(0, 1).to(layer.coef)
-
-
-def _check_noise(noise: float) -> None:
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be at least 0 and finite, got {noise}")
 
 
 def _check_normalized(widths: Sequence[int]) -> None:

@@ -144,3 +144,23 @@ def wait_for(done: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.002)
     return True
+
+
+def spline_network(
+    *layers: list[list[Callable[[Tensor], Tensor]]], x: Tensor, intervals: int = 30
+) -> kl.KAN:
+    """A KAN whose edges [j][i] are very nearly the given functions on the data."""
+    made, z = [], x
+    for functions in layers:
+        low, high = float(z.min()) - 0.01, float(z.max()) + 0.01
+        low = max(low, 1e-3) if float(z.min()) > 0 else low
+        points, basis = torch.linspace(low, high, 400), kl.BSpline(intervals, low=low, high=high)
+        layer = kl.KANLayer(len(functions[0]), len(functions), basis, residual=None)
+        with torch.no_grad():
+            for j, row in enumerate(functions):
+                for i, function in enumerate(row):
+                    best = torch.linalg.lstsq(basis(points), function(points)[:, None])
+                    layer.coef[i, :, j] = best.solution[:, 0]
+            z = layer(z)
+        made.append(layer)
+    return kl.KAN.from_layers(made)

@@ -25,7 +25,7 @@ MODULES = {
 
 # Imports point to an earlier line, never to the same or a later one.
 LEVELS = (
-    ("_version", "baselines", "superposition", "parallel"),
+    ("_version", "baselines", "superposition", "parallel", "samples"),
     ("bspline",),
     ("kernels.build", "kernels.torch_path", "kernels.tuning"),
     ("kernels.cpu", "kernels.triton_path"),
@@ -34,7 +34,9 @@ LEVELS = (
     ("kernels", "quantiles"),
     ("bases",),
     ("layers", "other_bases"),
-    ("edges", "gauss_newton", "variants", "architectures"),
+    ("edges", "gauss_newton", "candidates"),
+    ("variants", "architectures", "composition"),
+    ("snapping", "selection"),
     (
         "penalties",
         "refinement",
@@ -53,7 +55,7 @@ LEVELS = (
 )
 THIRD_PARTY = {"torch", "numpy", "tqdm"}
 # Loaded when one of their names is used.
-OPTIONAL = {"plotting", "symbolic", "estimators", "kernels.triton_path"}
+OPTIONAL = {"plotting", "estimators", "kernels.triton_path"}
 
 
 def tree(path: Path) -> ast.Module:

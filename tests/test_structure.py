@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import kanlite as kl
-from kanlite.structure import LINE, NOTHING, SPLINE, Rows, Sketch
+from kanlite.samples import Rows
+from kanlite.structure import LINE, NOTHING, SPLINE, Sketch
 from tests.helpers import default_dtype, seeded, uniform
 
 SHAPES = ([2, 1], [2, 3, 2], [2, (1, 1), 1], [2, (0, 2), 2, 1])

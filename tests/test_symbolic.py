@@ -1,4 +1,4 @@
-"""Formulas: candidates that keep their promises, fits that find their constants, whole networks."""
+"""Formulas of whole networks: what they say, and what they say when there is none."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,216 +8,16 @@ import torch
 from torch import Tensor, nn
 
 import kanlite as kl
-from kanlite.symbolic import (
-    CANDIDATES,
-    AffineFit,
-    Candidate,
-    Formula,
-    fit_affine,
-    has_structure,
-    suggest,
-    to_formula,
-)
-from tests.helpers import default_dtype, seeded, uniform
+from kanlite.symbolic import Formula, to_formula
+from tests.helpers import default_dtype, seeded, spline_network, uniform
 
 sympy = pytest.importorskip("sympy")
-NAMED = {candidate.name: candidate for candidate in CANDIDATES}
 
 
 @pytest.fixture(autouse=True)
 def float64() -> Iterator[None]:
     with default_dtype(torch.float64):
         yield
-
-
-def inside(candidate: Candidate, count: int = 40) -> Tensor:
-    """Points well inside a candidate's domain."""
-    low, high = candidate.domain
-    low, high = (max(low, -2.0), min(high, 2.0))
-    return torch.linspace(low, high, count + 2)[1:-1]
-
-
-def spline(function: Callable[[Tensor], Tensor], low: float, high: float, intervals: int) -> Tensor:
-    """Coefficients of the spline that fits a function best, shape (num_basis,)."""
-    x = torch.linspace(low, high, 400)
-    basis = kl.BSpline(intervals, low=low, high=high)
-    return torch.linalg.lstsq(basis(x), function(x)[:, None]).solution[:, 0]
-
-
-def network(
-    *layers: list[list[Callable[[Tensor], Tensor]]], x: Tensor, intervals: int = 30
-) -> kl.KAN:
-    """A KAN whose edges [j][i] are very nearly the given functions on the data."""
-    made, z = [], x
-    for functions in layers:
-        low, high = float(z.min()) - 0.01, float(z.max()) + 0.01
-        low = max(low, 1e-3) if float(z.min()) > 0 else low
-        basis = kl.BSpline(intervals, low=low, high=high)
-        layer = kl.KANLayer(len(functions[0]), len(functions), basis, residual=None)
-        with torch.no_grad():
-            for j, row in enumerate(functions):
-                for i, function in enumerate(row):
-                    layer.coef[i, :, j] = spline(function, low, high, intervals)
-            z = layer(z)
-        made.append(layer)
-    return kl.KAN.from_layers(made)
-
-
-# Candidates ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
-def test_both_definitions_agree(candidate: Candidate) -> None:
-    x = inside(candidate)
-    function = sympy.lambdify(sympy.Symbol("x"), sympy.sympify(candidate.expression), "numpy")
-    assert torch.allclose(candidate.function(x), torch.as_tensor(function(x.numpy())), rtol=1e-12)
-
-
-@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
-def test_what_can_be_undone_can_be_undone(candidate: Candidate) -> None:
-    f, x = candidate.function, inside(candidate)
-    if candidate.scale == "multiplies":
-        assert torch.allclose(f(0.3 * x), candidate.value(0.3) / candidate.value(1.0) * f(x))
-    if candidate.scale == "adds":
-        assert torch.allclose(f(0.3 * x), f(x) + candidate.value(0.3) - candidate.value(1.0))
-    if candidate.shift == "multiplies":
-        assert torch.allclose(f(x + 0.3), candidate.value(0.3) / candidate.value(0.0) * f(x))
-    if candidate.shift == "adds":
-        assert torch.allclose(f(x + 0.3), f(x) + candidate.value(0.3) - candidate.value(0.0))
-    if candidate.parity:
-        assert torch.allclose(f(-x), f(x) if candidate.parity == "even" else -f(x))
-    if candidate.period:
-        assert torch.allclose(f(x + candidate.period), f(x))
-
-
-def test_bad_candidates_are_refused() -> None:
-    with pytest.raises(ValueError, match="complexity must be finite and at least 0, got -1"):
-        Candidate("f", torch.sin, "sin(x)", -1)
-    with pytest.raises(ValueError, match="domain must be an interval low < high"):
-        Candidate("f", torch.sin, "sin(x)", 1, (1.0, 1.0))
-
-
-# One edge ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
-@pytest.mark.parametrize("seed", range(2))
-def test_a_disguised_function_is_found(candidate: Candidate, seed: int) -> None:
-    x = uniform(300, low=-0.8, high=1.3, seed=seed)
-    low, high = max(candidate.domain[0], -2.5), min(candidate.domain[1], 2.5)
-    left, right = torch.tensor([0.06, 0.4]) + uniform(2, low=0, high=0.3, seed=seed)
-    ends = low + (high - low) * torch.stack([left, right + 0.2])
-    a = (ends[1] - ends[0]) / 2.1
-    y = -2.5 * candidate.function(a * (x + 0.8) + ends[0]) + 7
-    fit = fit_affine(x, y, candidate)
-    assert 1 - fit.r2 < 1e-12
-    assert torch.allclose(fit(candidate, x), y, atol=1e-5)
-    argument = fit.a * x + fit.b
-    assert candidate.domain[0] < argument.min()
-    assert argument.max() < candidate.domain[1]
-
-
-def test_constants_of_a_sine_are_exact() -> None:
-    x = uniform(200)
-    a, b, c, d, r2 = fit_affine(x, 3 * torch.sin(5 * x + 0.5) - 1, NAMED["sin"])
-    assert a == pytest.approx(5, abs=1e-7)
-    assert c * math.sin(b) == pytest.approx(3 * math.sin(0.5), abs=1e-6)
-    assert d == pytest.approx(-1, abs=1e-7)
-    assert r2 == pytest.approx(1)
-
-
-def test_weights_choose_the_samples() -> None:
-    x = uniform(200)
-    y = torch.where(x > 0, x**2, 5.0)
-    fit = fit_affine(x, y, NAMED["x^2"], weight=(x > 0).double())
-    assert torch.allclose(fit(NAMED["x^2"], x[x > 0]), y[x > 0], atol=1e-6)
-
-
-def test_the_scale_of_a_fit_does_not_matter() -> None:
-    x = uniform(200, low=0.5, high=2.0)
-    y = torch.log(x)
-    plain, scaled = (fit_affine(s * x, t * y, NAMED["log"]) for s, t in ((1, 1), (1e6, 1e-9)))
-    assert plain.r2 == pytest.approx(scaled.r2, abs=1e-9)
-    assert scaled.c == pytest.approx(1e-9, rel=1e-4)
-
-
-def test_a_constant_has_no_shape() -> None:
-    assert fit_affine(uniform(20), torch.full((20,), 3.0), NAMED["sin"]) == AffineFit(1, 0, 0, 3, 1)
-
-
-def test_bad_samples_are_refused() -> None:
-    x = uniform(10)
-    with pytest.raises(ValueError, match="must have one shape"):
-        fit_affine(x, x[:5], NAMED["x"])
-    with pytest.raises(ValueError, match="x and y must be finite"):
-        fit_affine(x, x / 0, NAMED["x"])
-    with pytest.raises(ValueError, match="x must vary, got 1"):
-        fit_affine(torch.ones(10), x, NAMED["x"])
-    for bad in (-torch.ones(10), torch.zeros(10)):
-        with pytest.raises(ValueError, match="weight must be finite, not negative"):
-            fit_affine(x, x, NAMED["x"], weight=bad)
-
-
-@pytest.mark.parametrize(
-    ("name", "low", "high"),
-    [
-        ("x", -1, 1),
-        ("x^2", -1, 1),
-        ("sin", -3, 3),
-        ("exp", -2, 2),
-        ("log", 0.1, 3),
-        ("1/x", 0.3, 2),
-        ("sqrt", 0.01, 2),
-        ("tanh", -2, 2),
-        ("gaussian", -2, 2),
-        ("arctanh", -0.9, 0.9),
-        ("abs", -1, 1),
-    ],
-)
-@pytest.mark.parametrize("noise", [0.0, 0.02])
-def test_the_right_function_is_suggested(name: str, low: float, high: float, noise: float) -> None:
-    x = uniform(300, low=low, high=high)
-    y = NAMED[name].function(x)
-    if noise:  # what a spline makes of noisy samples: a smooth error
-        y = y + noise * y.std() * torch.sin(6 * x / (high - low) + 1)
-    best = suggest(x, y, floor=max(noise, 1e-6))[0]
-    assert best.candidate.name == name
-
-
-def test_a_noisy_sine_stays_a_sine() -> None:
-    x = uniform(500)
-    y = torch.sin(3 * x) + 0.05 * torch.randn(500, generator=seeded(99))
-    best = suggest(x, y, floor=0.05)[0]
-    assert best.candidate.name == "sin"
-    assert best.fit.a == pytest.approx(3, abs=0.1)
-
-
-def test_even_a_weak_edge_is_never_a_constant() -> None:
-    x = uniform(100)
-    for s in suggest(x, 1 + 1e-9 * torch.sin(3 * x)):
-        assert s.fit.c != 0
-
-
-def test_a_custom_candidate_is_one_line() -> None:
-    bump = Candidate("sech", lambda x: 1 / torch.cosh(x), "1/cosh(x)", complexity=3)
-    x = uniform(200, low=-3, high=3)
-    y = 2 / torch.cosh(1.5 * x - 0.3)
-    assert suggest(x, y, candidates=[*CANDIDATES, bump])[0].candidate is bump
-
-
-def test_bad_requests_for_suggestions_are_refused() -> None:
-    x = uniform(20)
-    with pytest.raises(ValueError, match="freedom and floor must be above 0, got 0"):
-        suggest(x, x, freedom=0)
-    with pytest.raises(ValueError, match="freedom and floor must be above 0, got 10 and 0"):
-        suggest(x, x, floor=0.0)
-    with pytest.raises(ValueError, match="at least 8, got"):
-        suggest(x[:7], x[:7])
-    with pytest.raises(ValueError, match="y must vary"):
-        suggest(x, torch.ones(20))
-
-
-# Whole networks ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +28,7 @@ def composed() -> tuple[kl.KAN, Tensor, Tensor]:
         y = torch.exp(torch.sin(math.pi * x[:, :1]) + x[:, 1:] ** 2)
         inner = [[lambda u: 2 * torch.sin(math.pi * u) + 0.3, lambda u: 2 * u**2 - 1]]
         outer = [[lambda z: torch.exp((z + 0.7) / 2)]]
-        return network(inner, outer, x=x), x, y
+        return spline_network(inner, outer, x=x), x, y
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +89,7 @@ def test_a_product_by_quarter_squares() -> None:
     y = x[:, :1] * x[:, 1:]
     up, down = (lambda u: 1.3 * u), (lambda u: -1.3 * u)
     square, minus = (lambda z: z**2 / 6.76), (lambda z: -(z**2) / 6.76)
-    model = network([[up, up], [up, down]], [[square, minus]], x=x)
+    model = spline_network([[up, up], [up, down]], [[square, minus]], x=x)
     formula = to_formula(model, x, y, names=["x", "y"])
     assert formula.found
     assert formula.expr == sympy.Symbol("x") * sympy.Symbol("y")
@@ -297,9 +97,9 @@ def test_a_product_by_quarter_squares() -> None:
 
 def product(x: Tensor, factors: list[list[Callable[[Tensor], Tensor]]]) -> nn.Sequential:
     """A network whose output is a quarter of the product of two sums of the given functions."""
-    first = network(factors, x=x)[0]
+    first = spline_network(factors, x=x)[0]
     z = first(x).detach().prod(-1, keepdim=True)
-    return nn.Sequential(first, kl.Multiply(0, 1), network([[lambda p: p / 4]], x=z)[0])
+    return nn.Sequential(first, kl.Multiply(0, 1), spline_network([[lambda p: p / 4]], x=z)[0])
 
 
 def test_a_product_node_is_read_as_a_product() -> None:
@@ -316,21 +116,6 @@ def test_a_product_node_is_read_as_a_product() -> None:
     assert [row.chosen for row in formula.table] == ["x", "constant", "constant", "sin", "x"]
 
 
-def test_what_is_known_up_to_other_functions() -> None:
-    x = uniform(300, low=-2.0, high=2.0)
-    other = torch.cos(x) ** 2
-    y = torch.cos(x) - 0.7 * other
-    assert suggest(x, y)[0].error > 0.05
-    best = suggest(x, y, beside=other[:, None])[0]
-    assert best.candidate.name == "sin"
-    assert best.error < 1e-10
-    assert abs(best.fit.a) == pytest.approx(1)
-    assert abs(best.fit.c) == pytest.approx(1)
-    fit = fit_affine(x, y, NAMED["sin"], beside=other[:, None])
-    assert fit.r2 == pytest.approx(1)
-    assert fit_affine(x, y, NAMED["sin"]).r2 < 0.99
-
-
 def test_functions_may_move_between_edges_that_share_an_input() -> None:
     """In cos a - k cos^2 a + (b + k) cos^2 a, no edge but one is what it seems."""
     x = uniform(600, 2, low=-2.0, high=2.0)
@@ -341,9 +126,9 @@ def test_functions_may_move_between_edges_that_share_an_input() -> None:
         [zero, lambda u: u + 0.7],
         [lambda u: torch.cos(u) ** 2, zero],
     ]
-    first = network(rows, x=x)[0]
+    first = spline_network(rows, x=x)[0]
     multiply = kl.Multiply(1, 1)
-    last = network([[lambda z: z, lambda z: z]], x=multiply(first(x)).detach())[0]
+    last = spline_network([[lambda z: z, lambda z: z]], x=multiply(first(x)).detach())[0]
     formula = to_formula(nn.Sequential(first, multiply, last), x, y, names=["a", "b"])
     a, b = sympy.symbols("a b")
     assert formula.found
@@ -355,7 +140,7 @@ def test_noise_that_grows_with_the_values_does_not_invent_constants() -> None:
     clean = x[:, :1] * x[:, 1:2] / x[:, 2:]
     y = clean * (1 + 0.01 * torch.randn(clean.shape, generator=seeded(5)))
     functions: list[list[Callable[[Tensor], Tensor]]] = [[torch.log, torch.log, lambda u: -u.log()]]
-    model = network(functions, [[torch.exp]], x=x)
+    model = spline_network(functions, [[torch.exp]], x=x)
     formula = to_formula(model, x, y, names=["n", "T", "V"])
     assert formula.found
     assert not formula.expr.atoms(sympy.Add)  # no offset: V + 0.0008 and the like
@@ -390,7 +175,7 @@ def test_several_outputs_noise_and_a_bare_layer() -> None:
 def test_constants_that_are_not_nice_have_significant_digits() -> None:
     x = uniform(300, 1, low=0.5, high=2.0)
     y = 0.1234567 * torch.log(x) + 0.456789
-    model = network([[lambda u: 0.1234567 * torch.log(u) + 0.456789]], x=x)
+    model = spline_network([[lambda u: 0.1234567 * torch.log(u) + 0.456789]], x=x)
     formula = to_formula(model, x, y, digits=3)
     numbers = sorted(float(n) for n in formula.expr.atoms(sympy.Float))
     assert numbers == pytest.approx([0.123, 0.457], abs=1e-4)
@@ -417,25 +202,17 @@ def test_what_has_no_short_formula_is_said_to_have_none() -> None:
 def test_a_network_that_was_not_trained_enough_explains_nothing() -> None:
     x = uniform(600, 2)
     y = torch.sin(3 * x[:, :1]) * x[:, 1:]
-    model = network([[lambda u: torch.sin(3 * u), lambda u: u]], x=x)
+    model = spline_network([[lambda u: torch.sin(3 * u), lambda u: u]], x=x)
     assert not to_formula(model, x, y).found
 
 
 def test_edges_that_do_not_vary_are_constants() -> None:
     x = uniform(300, 2)
     y = x[:, :1] ** 2
-    model = network([[lambda u: u**2 - 0.25, lambda u: 0 * u + 0.25]], x=x)
+    model = spline_network([[lambda u: u**2 - 0.25, lambda u: 0 * u + 0.25]], x=x)
     formula = to_formula(model, x, y)
     assert str(formula.expr) == "x1**2"
     assert [row.chosen for row in formula.table] == ["x^2", "constant"]
-
-
-def test_residuals_with_and_without_structure() -> None:
-    x = uniform(500, 2)
-    noise = torch.randn(500, 1, generator=seeded(99))
-    assert has_structure(x, torch.sin(2 * x[:, :1]))
-    assert not has_structure(x, noise)
-    assert has_structure(x, 0.7 * noise + torch.sin(2 * x[:, :1]))
 
 
 def test_bad_arguments_are_refused() -> None:

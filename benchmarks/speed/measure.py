@@ -103,7 +103,7 @@ def added_memory(action: Action) -> int | None:
     reset.write_text("5")  # the peak is what is held now
     before = _resident(status, "VmHWM")
     action()
-    return _resident(status, "VmHWM") - before
+    return max(0, _resident(status, "VmHWM") - before)
 
 
 def _resident(status: Path, field: str) -> int:
