@@ -156,7 +156,8 @@ def _derivative(answer: Callable[[Tensor, Tensor, int], Any], rng: torch.Generat
             knots = _knots(rng, degree, repeat=min(repeat, degree + 1))
             n = len(knots) - degree - 1
             coef = torch.randn(n, generator=rng, dtype=torch.float64)
-            new_knots, new_coef = _pair(answer(knots, coef, degree), "knots and coefficients")
+            got = answer(knots.clone(), coef.clone(), degree)
+            new_knots, new_coef = _pair(got, "knots and coefficients")
             kind = "simple" if repeat == 1 else "repeated"
             what = f"of the derivative, degree {degree}, {kind} knots"
             hint = "The derivative does not need the first and the last knot."
@@ -273,6 +274,41 @@ def _dependent(answer: Any, rng: torch.Generator) -> None:
         raise Wrong(
             f"At x = {at:.3f}, inside the domain, your spline is {float(values.abs().max()):.3g} "
             "in size, not zero. Which basis function can lie outside the domain altogether?"
+        )
+
+
+@checker("b-splines/shortest", "your knots against the rules, your spline on every cell")
+def _shortest(answer: Any, rng: torch.Generator) -> None:
+    knots = torch.as_tensor(_entry(answer, "knots")).double()
+    if knots.dim() != 1 or len(knots) < 6 or not knots.isfinite().all():
+        raise Wrong("'knots' should hold at least six finite numbers.")
+    coef = _vector(answer, "coef", len(knots) - 3)
+    if (knots.diff() < 0).any():
+        raise Wrong("The knots are not in ascending order.")
+    if not (knots[:-3] < knots[3:]).all():
+        raise Wrong("A knot occurs four times; the definition forbids this.")
+    low, high = _domain(knots, 2)
+    ends, copies = knots[(knots >= low) & (knots <= high)].unique(return_counts=True)
+    if len(ends) < 4:
+        raise Wrong(f"Your domain has {len(ends) - 1} cells; one with neighbors needs three.")
+    if (copies[1:-1] > 2).any():
+        tau = float(ends[1:-1][copies[1:-1] > 2][0])
+        raise Wrong(f"The knot {tau:g} occurs three times inside the domain: a spline may jump.")
+    u = uniform(rng, 0.05, 0.95, 20)
+    x = ends[:-1, None] + ends.diff()[:, None] * u
+    sizes = (kl.bspline_basis(x, knots, 2) @ coef).abs().amax(1)
+    used = (sizes > 1e-9 * max(1.0, float(coef.abs().max()))).nonzero()[:, 0]
+    if len(used) == 0:
+        raise Wrong("Your spline is zero on the whole domain.")
+    if len(used) > 1:
+        raise Wrong(
+            f"Your spline lives on {len(used)} cells. Which knots make the support of one "
+            "B-spline, four neighboring knots, a single cell?"
+        )
+    if int(used[0]) in (0, len(ends) - 2):
+        raise Wrong(
+            "Your cell is at an end of the domain, where a part of a support is out of sight: "
+            "it needs a cell of the domain on each side."
         )
 
 

@@ -11,6 +11,7 @@ Glossary
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,6 +44,15 @@ def _vector(answer: Any, name: str, length: int) -> Tensor:
     if not got.isfinite().all():
         raise Wrong(f"{name!r} should hold finite numbers.")
     return got
+
+
+def _truth(got: Any) -> bool:
+    """A truth value, NumPy's and PyTorch's own included."""
+    if isinstance(got, (Tensor, np.bool_)) and got.ndim == 0:
+        got = got.item()
+    if not isinstance(got, (bool, int)):
+        raise Wrong(f"Return True or False, not {type(got).__name__}.")
+    return bool(got)
 
 
 def _fit_error(f: Callable[[Tensor], Tensor], num_intervals: int) -> float:
@@ -142,12 +152,7 @@ def _interlaces(answer: Callable[[Tensor, Tensor, int], Any], rng: torch.Generat
                 served[i + 1] |= served[i] and row[i]
         right = served[n]
         seen[right] += 1
-        got = answer(x, knots, degree)
-        if not isinstance(got, (bool, int)) and not (
-            isinstance(got, Tensor) and got.dtype == torch.bool and got.numel() == 1
-        ):
-            raise Wrong(f"Return True or False, not {type(got).__name__}.")
-        if bool(got) != right:
+        if _truth(answer(x, knots, degree)) != right:
             raise Wrong(
                 f"Wrong for degree {degree}, {n} functions and {points} points. {hints[right]}"
             )
@@ -220,7 +225,7 @@ def _pspline(answer: Callable[[Tensor, Tensor, float, int], Any], rng: torch.Gen
         stacked = torch.cat([basis, lam**0.5 * D])
         right = torch.cat([y, torch.zeros(len(D), dtype=torch.float64)])
         coef = torch.linalg.lstsq(stacked, right).solution
-        got = answer(basis, y, lam, d)
+        got = answer(basis.clone(), y.clone(), lam, d)
         if not isinstance(got, (tuple, list)) or len(got) != 3:
             raise Wrong("Return three things: coefficients, effective number, left-out error.")
         what = f"for d = {d} and lambda = {lam}: the"
@@ -285,6 +290,30 @@ def _jump(answer: Callable[[float], Tensor], rng: torch.Generator) -> None:
             )
         if int((knots == c).sum()) > 2:
             raise Wrong("f is in the space, but so are rougher functions: fewer copies will do.")
+
+
+@checker("fitting-with-splines/truncated", "random splines of degree 1 to 4, on 2 to 9 cells")
+def _truncated(answer: Callable[[Tensor, int, float], Any], rng: torch.Generator) -> None:
+    for degree in range(1, 5):
+        for cells in (2, 5, 9):
+            low, high = -1.0, 2.0
+            knots = kl.uniform_knots(cells, degree, low, high, dtype=torch.float64)
+            coef = torch.randn(cells + degree, generator=rng, dtype=torch.float64)
+            got = torch.as_tensor(answer(coef, degree, (high - low) / cells))
+            what = f"degree {degree}, {cells} cells: your coefficients"
+            if got.shape != (cells - 1,):
+                raise Wrong(
+                    f"{what} should number {cells - 1}, one for each breakpoint inside, "
+                    f"but have shape {tuple(got.shape)}."
+                )
+            x = torch.linspace(low, high, 40 * cells + 1, dtype=torch.float64)
+            inner = knots[degree + 1 : cells + degree]
+            cut = (x[:, None] - inner).clamp(min=0) ** degree
+            powers = x[:, None] ** torch.arange(degree + 1)
+            values = kl.bspline_basis(x, knots, degree) @ coef
+            right = torch.linalg.lstsq(torch.cat([cut, powers], 1), values, driver="gelsd")
+            hint = "Each is the jump of the derivative of order k, divided by k!."
+            close(what, got, right.solution[: cells - 1], 1e-6, hint)
 
 
 @checker("fitting-with-splines/referee", "the eight verdicts")

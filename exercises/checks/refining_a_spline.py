@@ -11,6 +11,7 @@ Glossary
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,15 @@ def _numbers(answer: Any, name: str, length: int | None = None) -> Tensor:
     if not got.isfinite().all():
         raise Wrong(f"{name!r} should hold finite numbers.")
     return got
+
+
+def _truth(got: Any) -> bool:
+    """A truth value, NumPy's and PyTorch's own included."""
+    if isinstance(got, (Tensor, np.bool_)) and got.ndim == 0:
+        got = got.item()
+    if not isinstance(got, (bool, int)):
+        raise Wrong(f"Return True or False, not {type(got).__name__}.")
+    return bool(got)
 
 
 def _normal(rng: torch.Generator, *shape: int) -> Tensor:
@@ -137,7 +147,7 @@ def _insert(
             for new in between:
                 if int((knots == new).sum()) > degree:
                     continue
-                got = answer(knots, coef, degree, new)
+                got = answer(knots.clone(), coef.clone(), degree, new)
                 if not isinstance(got, (tuple, list)) or len(got) != 2:
                     raise Wrong("Return two things, the knots and the coefficients.")
                 where = "on a knot" if new in inside else "inside a cell"
@@ -181,15 +191,11 @@ def _nests(answer: Callable[[Tensor, Tensor, int], Any], rng: torch.Generator) -
         both = torch.linalg.matrix_rank(torch.cat(bases, 1), rtol=1e-9)
         right = bool(both == bases[1].shape[1])
         seen[right] += 1
-        got = answer(knots[0], knots[1], degree)
-        if isinstance(got, Tensor) and got.numel() == 1:
-            got = got.item()
-        if not isinstance(got, (bool, int)):
-            raise Wrong(f"Return True or False, not {type(got).__name__}.")
-        if bool(got) != right:
+        got = _truth(answer(knots[0], knots[1], degree))
+        if got != right:
             old, new = ([int((t == tau).sum()) for tau in places.tolist()] for t in knots)
             raise Wrong(
-                f"You say {bool(got)}, but that is not so: degree {degree}, copies at five places "
+                f"You say {got}, but that is not so: degree {degree}, copies at five places "
                 f"inside the domain {old} (old) and {new} (new). Only what is strictly inside "
                 "counts, and each copy does."
             )

@@ -78,14 +78,15 @@ def mistaken_lm(
     return answer
 
 
-def mistaken_cost(*, residual=1, span=2, last=True, first=2, quotient=2, floats=False):
+def mistaken_cost(*, residual=1, span=2, last=True, half=True, quotient=2, floats=False):
     def answer(widths, num_intervals, degree, samples):
         edges = [a * b for a, b in itertools.pairwise(widths)]
         P = sum(edges) * (num_intervals + degree + residual)
         leading = sum(edges[:-1]) + (widths[-2] if last else edges[-1])
         touched = leading * (degree + span if span else num_intervals + degree + 1)
         ratio = P**2 / (2 * P) if floats else P**2 // (quotient * P)
-        return P, touched, first * samples * widths[-1] * P**2, ratio
+        products = samples * widths[-1] * (P * (P + 1) // 2 if half else P**2)
+        return P, touched, products, ratio
 
     return answer
 
@@ -205,24 +206,29 @@ def mistaken_descent(*, root=False, rounding=math.ceil, best=True, factor=1):
     return answer
 
 
-def mistaken_success(*, broken="fails", strict=False, restarts="floor", expected="mean", count=3):
+def mistaken_success(
+    *, broken="fails", strict=False, wilson=True, restarts="floor", expected="mean", count=5
+):
     def answer(errors, seconds, target, budget):
         if broken == "left out":
             errors = errors[~errors.isnan()]
         good = errors < target if strict else errors <= target
-        share, mean = good.double().mean().item(), seconds.mean().item()
+        share, mean, R, z = good.double().mean().item(), seconds.mean().item(), len(errors), 1.96
+        width = z * math.sqrt(share * (1 - share) / R + wilson * z**2 / (4 * R**2))
+        middle, by = share + wilson * z**2 / (2 * R), 1 + wilson * z**2 / R
         number = {"floor": math.floor(budget / mean), "exact": budget / mean, "one": 1}[restarts]
         if expected == "mean":
             time = mean / share if share else math.inf
         else:
             time = mean / share if share else 0.0
         time = budget if expected == "budget" else time
-        return (share, 1 - (1 - share) ** number, time)[:count]
+        chance = 1 - (1 - share) ** number
+        return (share, (middle - width) / by, (middle + width) / by, chance, time)[:count]
 
     return answer
 
 
-PREDICTION = {"rank": 88, "steps": 1, "factor": 64.0, "solve": 8.0, "luck": 0.8}
+PREDICTION = {"rank": 88, "steps": 1, "factor": 64.0, "outside": 0.015, "starts": 9}
 FALSE_STEP = {"step": "C", "shift": 0.001, "x": 1.0, "room": 0.01, "gap": 1e-4}
 VERDICTS = dict(
     zip(
@@ -238,8 +244,8 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "one constant per output": ({**PREDICTION, "rank": 92}, "'rank'"),
         "two steps": ({**PREDICTION, "steps": 2}, "linear in its coefficients"),
         "the degree as order": ({**PREDICTION, "factor": 32.0}, "'factor'.*Which power"),
-        "a square": ({**PREDICTION, "solve": 4.0}, "Cholesky"),
-        "a fair coin": ({**PREDICTION, "luck": 0.5}, "25 runs"),
+        "one input": ({**PREDICTION, "outside": 0.005}, "product of three"),
+        "one too few": ({**PREDICTION, "starts": 8}, "0.7\\^R"),
         "an entry is missing": ({"rank": 88}, "'steps' is missing"),
     },
     "levenberg-marquardt": {
@@ -264,7 +270,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "coefficients only": (mistaken_cost(span=1), "not zero.*k \\+ 1"),
         "all of an edge": (mistaken_cost(span=0), "not zero"),
         "all outputs": (mistaken_cost(last=False), "leads to this output"),
-        "a product counts once": (mistaken_cost(first=1), "operations should not be"),
+        "all entries": (mistaken_cost(half=False), "multiplications should not be"),
         "Adam keeps one number": (mistaken_cost(quotient=1), "Adam's 2 P"),
         "a float": (mistaken_cost(floats=True), "exact integers"),
     },
@@ -331,12 +337,13 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "one run": (mistaken_success(restarts="one"), "restarts fit in"),
         "the budget": (mistaken_success(expected="budget"), "expected time"),
         "no run succeeds at once": (mistaken_success(expected="zero"), "math.inf"),
-        "two things": (mistaken_success(count=2), "Return 3 things"),
+        "the normal interval": (mistaken_success(wilson=False), "Wilson's interval"),
+        "four things": (mistaken_success(count=4), "Return 5 things"),
     },
     "referee": {
-        "trusts the best run": ({**VERDICTS, "A": "true"}, "luck"),
-        "coordinates matter to Newton": ({**VERDICTS, "B": "false"}, "change of coefficients"),
-        "coordinates do not matter": ({**VERDICTS, "C": "true"}, "third part"),
+        "trusts the best run": ({**VERDICTS, "A": "true"}, "equally good runs"),
+        "coordinates matter to Newton": ({**VERDICTS, "B": "false"}, "put J T for J"),
+        "coordinates do not matter": ({**VERDICTS, "C": "true"}, "other coordinates"),
         "units matter": ({**VERDICTS, "D": "false"}, "column of J"),
         "two worlds": ({**VERDICTS, "E": "false"}, "biases"),
         "Adam does not notice": ({**VERDICTS, "F": "true"}, "averages"),
