@@ -32,6 +32,11 @@ ELEMENTS = {
         "Here a small program lets you add one neuron at a time, choose where it bends, and watch "
         "the error fall, or get stuck where the bend is a polynomial.",
     ),
+    "coordinates-playground": Element(
+        "coordinates.js",
+        "Here a small program lets you move the coefficients of a spline in B-splines, and shows "
+        "the coefficients of the same curve in powers of ReLU.",
+    ),
     "digits-playground": Element(
         "digits.js",
         "Here a small program magnifies Sprecher's inner function around any point, one digit "

@@ -201,7 +201,8 @@ def gradients(
             *weight_gradient(x, grad, *rest, with_residual=with_residual),
         )
     across = grad.t().contiguous()  # (out, batch)
-    u, coef_grad, residual_grad = torch.empty_like(spline.x), torch.empty_like(coef), None
+    u, coef_grad = torch.empty_like(spline.x), coef.new_empty(coef.shape)  # contiguous
+    residual_grad = None
     for rows, part in spline.blocks(coef):
         values, slopes = spline.values_and_slopes(rows, part, spline.grid)
         _add_product(coef_grad[part], values.to(coef.dtype).flatten(0, 1), across, rows)

@@ -250,6 +250,24 @@ def test_strides_do_not_matter(path: str) -> None:
     assert torch.equal(by_view, by_copy)
 
 
+def test_strides_of_coefficients_do_not_matter(path: str) -> None:
+    layer = kl.KANLayer(3, 2, kl.BSpline(), generator=seeded())
+    x = uniform(8, 3).requires_grad_()
+    plain = layer.coef.detach()
+    strided = plain.transpose(0, 1).contiguous().transpose(0, 1)
+    assert not strided.is_contiguous()
+    found = []
+    torch.use_deterministic_algorithms(True)  # memory that nobody has written to is NaN
+    try:
+        for coef in (plain, strided):
+            y = torch.func.functional_call(layer, {"coef": coef.requires_grad_()}, (x,))
+            found.append(torch.autograd.grad(y.square().sum(), (x, coef)))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("kind", ["uniform", "each"])
 @pytest.mark.parametrize("extrapolate", EXTRAPOLATIONS)
