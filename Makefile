@@ -48,8 +48,9 @@ lint: environment ## style of the code, in notebooks too
 	@echo "== lint"
 	@$(RUN) -m ruff check $(wildcard $(CODE))
 	@$(RUN) -m ruff format --check $(wildcard $(CODE))
-	@$(RUN) -m ruff check --config 'extend-exclude = ["exercises/student"]' \
-		--select E4,E7,E9,F,I,B,UP $(wildcard book exercises)
+	@$(RUN) -m ruff check --isolated --line-length 100 --target-version py311 \
+		--extend-exclude exercises/student --select E4,E9,F,I,B,UP \
+		--ignore B007,B008,B023,B905,UP031 $(wildcard book exercises)
 
 types: environment ## static types of the package
 	@echo "== types"
