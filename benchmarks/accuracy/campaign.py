@@ -185,7 +185,9 @@ def main(doc: str | None, file: str, tasks: dict[str, Task]) -> None:
         for method, seed in _turns(task, options):
             _run(stored, name, method, task.methods[method], seed, options)
     stored["verdicts"] = {
-        name: _verdicts(task, stored["runs"][name]) for name, task in chosen.items()
+        name: _verdicts(task, stored["runs"][name])
+        for name, task in tasks.items()
+        if name in stored["runs"]
     }
     write(options.output, stored)
     for name, task in chosen.items():
