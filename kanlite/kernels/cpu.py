@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 import threading
 import warnings
@@ -227,6 +228,7 @@ def _make(degree: int, dtype: torch.dtype) -> _Library | str:
             defines = [f"-DDEGREE={degree}", f"-DSINGLE={SINGLE[dtype]}"]
             try:
                 loaded = load(SOURCE, defines, f"the CPU kernel for degree {degree}, {kind},")
+                loaded.use_team(ctypes.cast(_team(), ctypes.c_void_p))
                 _libraries[degree, dtype] = made = _declared(loaded)
                 return made
             except BuildError as error:
@@ -238,6 +240,26 @@ def _make(degree: int, dtype: torch.dtype) -> _Library | str:
                 )
         _libraries[degree, dtype] = reason
         return reason
+
+
+def _team() -> Any:
+    """`GOMP_parallel` of the OpenMP library that PyTorch computes with; None where not found.
+
+    Of several libraries in the process (scikit-learn brings one, too) it is PyTorch's own.
+    """
+    try:
+        mapped = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None  # not Linux
+    found = set(re.findall(r"/\S.*/lib[gi]?omp\S*\.so\S*", mapped))
+    own = [name for name in found if "/torch/" in name or "/torch.libs/" in name]
+    names = own or list(found)
+    if len(names) != 1:
+        return None
+    try:
+        return ctypes.CDLL(names[0]).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
 
 
 def _declared(library: ctypes.CDLL) -> _Library:

@@ -477,13 +477,43 @@ INLINE void weight_tile(int vectors, int with_residual, real *coef, real *residu
 
 /* 4. Threads -------------------------------------------------------------------------------- */
 
+/* PyTorch's threads stay awake for a while after each of its operations, in case there is more to
+   do, and would share their cores with ours. So they are given the parts: a team is the function
+   of their OpenMP library that calls f(data) in `count` threads and waits for all. Where none is
+   known, threads of our own live for one call, so that nothing is left that a fork could break;
+   and after a fork PyTorch's threads are not there any more. */
+typedef void (*team)(void (*f)(void *), void *data, unsigned count, unsigned flags);
+static team pytorch_team;
+
+static void forget_team(void) { pytorch_team = NULL; }
+
+void use_team(team found) {
+    if (pthread_atfork(NULL, NULL, forget_team) == 0) pytorch_team = found;
+}
+
+typedef struct {
+    part *parts;
+    size count, next;
+} jobs;
+
+static void take_parts(void *data) {
+    jobs *all = data;
+    size i;
+    while ((i = __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED)) < all->count)
+        all->parts[i].run(&all->parts[i]);
+}
+
 static void *start_part(void *one) {
     ((part *)one)->run(one);
     return NULL;
 }
 
-/* Threads live for one call only: nothing is left that a fork could break. */
 static void run_parts(part *parts, size count) {
+    if (count > 1 && pytorch_team != NULL) {
+        jobs all = {parts, count, 0};
+        pytorch_team(take_parts, &all, (unsigned)count, 0);
+        return;
+    }
     pthread_t thread[count];
     int started[count];
     for (size i = 1; i < count; i++)

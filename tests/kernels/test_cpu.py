@@ -186,6 +186,38 @@ def test_threads_change_nothing() -> None:
 
 
 @compiled
+def test_pytorch_s_threads_and_our_own_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyTorch's OpenMP library is found its threads do the work, elsewhere our own."""
+    asked = []
+
+    def no_team() -> None:
+        asked.append(1)
+
+    case, before = Case(700, 64, 130), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with_team = case.computed()
+        with monkeypatch.context() as changed:
+            changed.setattr(cpu, "_team", no_team)
+            changed.setattr(cpu, "_libraries", {})
+            without = case.computed()
+        assert asked
+    finally:
+        torch.set_num_threads(before)
+        cpu._libraries.clear()  # the next call finds the team again
+    for name, value in with_team.items():
+        assert torch.equal(value, without[name])
+
+
+def test_the_team_is_that_of_pytorch() -> None:
+    """Of the library that PyTorch's own products run in: it is in the process, once."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or "/torch/lib/libgomp" not in maps.read_text(encoding="utf-8"):
+        pytest.skip("PyTorch has no OpenMP library of its own here")
+    assert cpu._team() is not None
+
+
+@compiled
 @pytest.mark.parametrize("knots", ["uniform", "steps"])
 @pytest.mark.parametrize("intervals", [5, 20, 100])
 @pytest.mark.parametrize("order", [0, 1, 2])
