@@ -215,6 +215,25 @@ def test_check_names_a_stale_twin_and_the_way_out(
     assert "make notebooks" in printed
 
 
+def test_check_by_running_compares_what_is_checked_and_not_what_is_glued(
+    write_source: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_source(notebooks.with_header(write_source(SMALL)))
+    assert notebooks.build([source]) == 0
+    assert notebooks.check([source], times=1) == 0
+    ran = notebooks.executed
+
+    def with_change(old: str, new: str) -> Callable[[Path], NotebookNode]:
+        return lambda page: nbformat.reads(
+            notebooks.as_text(ran(page)).replace(old, new), as_version=4
+        )
+
+    monkeypatch.setattr(notebooks, "executed", with_change("0.3333333333", "0.25"))  # glued
+    assert notebooks.check([source], times=1) == 0
+    monkeypatch.setattr(notebooks, "executed", with_change("0.667", "0.75"))  # printed
+    assert notebooks.check([source], times=1) == 1
+
+
 def test_a_failing_notebook_fails_the_build(
     write_source: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
