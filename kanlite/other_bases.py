@@ -450,8 +450,8 @@ class Rational(_OnInterval):
     root; where the polynomial Q inside it changes sign, the functions have a kink, at which
     derivatives are those of autograd (the sign of zero is zero). A layer's coefficients are the
     numerators, so that each edge is a rational function P/(1+|Q|) with a numerator of its own.
-    KAT, which shares the numerator too and multiplies by one weight per edge, is the special
-    case of coefficients a_p W_oi. Derivatives come from the division of Taylor series.
+    KAT, which has one numerator for all features and multiplies by one weight per edge, is the
+    special case of coefficients a_p W_oi. Derivatives come from the division of Taylor series.
 
     Args:
         numerator_degree: P, at least 0.
